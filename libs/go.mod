@@ -1,0 +1,7 @@
+module github.com/carekeep/carekeep/libs
+
+go 1.26.0
+
+require github.com/carekeep/carekeep/gen v0.0.0
+
+replace github.com/carekeep/carekeep/gen => ../gen
