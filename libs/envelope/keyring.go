@@ -72,12 +72,13 @@ func NewKeyring(u Unwrapper, o Options) *Keyring {
 // fetched is true for the one that caused it.
 func (r *Keyring) Get(ctx context.Context, practice, id uuid.UUID, wrapped string) (key *Key, fetched bool, err error) {
 	at := ref{practice, id}
+	led := false // written by the unwrap that this call started, read only after it ended
 	for {
 		if k, ok := r.cache.GetIfPresent(at); ok && k.hold() {
-			return k, fetched, nil
+			return k, led, nil
 		}
 		result := r.flights.DoChan(practice.String()+id.String()+wrapped, func() (any, error) {
-			fetched = true
+			led = true
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unwrapTime)
 			defer cancel()
 			keys, err := r.unwrap(ctx, practice, []Wrapped{{ID: id, Blob: wrapped}})
@@ -89,7 +90,7 @@ func (r *Keyring) Get(ctx context.Context, practice, id uuid.UUID, wrapped strin
 		select {
 		case <-ctx.Done():
 			go func() { // the unwrap goes on for the others; what it held for us is given back
-				if done := <-result; fetched && done.Err == nil {
+				if done := <-result; led && done.Err == nil {
 					done.Val.(*Key).Release()
 				}
 			}()
@@ -100,8 +101,8 @@ func (r *Keyring) Get(ctx context.Context, practice, id uuid.UUID, wrapped strin
 			}
 			// The one that unwrapped is a holder already, the others become one;
 			// if the key has left the cache in between, they ask again.
-			if k := done.Val.(*Key); fetched || k.hold() {
-				return k, fetched, nil
+			if k := done.Val.(*Key); led || k.hold() {
+				return k, led, nil
 			}
 		}
 	}
