@@ -1,0 +1,177 @@
+package postgres
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// paths are the files of one cluster. The keys stay outside the data folder,
+// so that a base backup does not carry them.
+type paths struct {
+	dir, data, tls, log string
+}
+
+// account is the unprivileged user that the server runs as.
+type account struct {
+	name     string
+	uid, gid int
+}
+
+const throwaway = "carekeep-postgres-"
+
+// findBinaries looks on PATH, then where Debian and Ubuntu put the server, newest first.
+func findBinaries() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			return filepath.Dir(real), nil
+		}
+	}
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if len(found) == 0 {
+		return "", errors.New("no PostgreSQL server on this machine: install one, `apt-get install postgresql`, or put initdb on PATH")
+	}
+	version := func(path string) int {
+		n, _ := strconv.Atoi(strings.Split(path, "/")[4])
+		return n
+	}
+	newest := slices.MaxFunc(found, func(a, b string) int { return cmp.Compare(version(a), version(b)) })
+	return filepath.Dir(newest), nil
+}
+
+// unprivileged is who runs the server when we are root, which PostgreSQL refuses to be.
+func unprivileged() (*account, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, errU := strconv.Atoi(u.Uid)
+		gid, errG := strconv.Atoi(u.Gid)
+		if errU == nil && errG == nil && uid != 0 {
+			return &account{name, uid, gid}, nil
+		}
+	}
+	return nil, errors.New("PostgreSQL does not run as root, and this machine has neither a user postgres nor nobody to run it as")
+}
+
+// layout makes the folders and hands the server's own over to its user.
+func layout(dir string, as *account, log *slog.Logger) (paths, error) {
+	var err error
+	if dir == "" {
+		dir, err = throwawayDir()
+	} else if dir, err = filepath.Abs(dir); err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		return paths{}, err
+	}
+	home := dir
+	if as != nil {
+		if err := os.Chmod(dir, 0o711); err != nil {
+			return paths{}, err
+		}
+		if closed := firstClosed(dir, as); closed != "" {
+			// Only root gets here, so nobody else can have put something in this place.
+			home = elsewhere(dir)
+			log.Warn("the server's user cannot enter a parent folder; its data goes elsewhere",
+				"user", as.name, "closed", closed, "data", home)
+			if err := os.MkdirAll(home, 0o711); err != nil {
+				return paths{}, fmt.Errorf("user %s cannot enter %s (chmod o+x it, or choose another folder): %w", as.name, closed, err)
+			}
+		}
+	}
+	p := paths{dir: dir, data: filepath.Join(home, "data"), tls: filepath.Join(home, "tls"), log: filepath.Join(home, "log", "postgres.log")}
+	for _, own := range []string{p.data, p.tls, filepath.Dir(p.log)} {
+		if err := os.MkdirAll(own, 0o700); err != nil {
+			return paths{}, err
+		}
+		if err := as.own(own); err != nil {
+			return paths{}, err
+		}
+	}
+	return p, nil
+}
+
+// firstClosed is the outermost folder on the way to dir that the user may not pass.
+func firstClosed(dir string, as *account) string {
+	parts := strings.Split(strings.Trim(dir, "/"), "/")
+	for at, i := "/", 0; i < len(parts); i++ {
+		at = filepath.Join(at, parts[i])
+		info, err := os.Stat(at)
+		if err != nil {
+			return at
+		}
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		owned := ok && int(stat.Uid) == as.uid && info.Mode()&0o100 != 0
+		grouped := ok && int(stat.Gid) == as.gid && info.Mode()&0o010 != 0
+		if info.Mode()&0o001 == 0 && !owned && !grouped {
+			return at
+		}
+	}
+	return ""
+}
+
+func elsewhere(dir string) string {
+	sum := sha256.Sum256([]byte(dir))
+	return filepath.Join("/var/lib/carekeep-dev", "postgres-"+hex.EncodeToString(sum[:6]))
+}
+
+// throwawayDir makes a folder that carries our process id, and removes those
+// of processes that ended without a chance to do it themselves.
+func throwawayDir() (string, error) {
+	old, _ := filepath.Glob(filepath.Join(os.TempDir(), throwaway+"*"))
+	for _, dir := range old {
+		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), throwaway), "-")
+		pid, err := strconv.Atoi(text)
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(dir)
+		}
+	}
+	return os.MkdirTemp("", throwaway+strconv.Itoa(os.Getpid())+"-*")
+}
+
+// own hands a file to the server's user.
+func (a *account) own(path string) error {
+	if a == nil {
+		return nil
+	}
+	return os.Chown(path, a.uid, a.gid)
+}
+
+// install writes a file for the server: no one else needs to read any of them.
+func (s *Server) install(path string, content []byte) error {
+	part := path + ".part"
+	if err := os.WriteFile(part, content, fs.FileMode(0o600)); err != nil {
+		return err
+	}
+	if err := s.user.own(part); err != nil {
+		return err
+	}
+	return os.Rename(part, path)
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
