@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+const httpBody = "google.api.HttpBody"
+
+// serverSet names properties that the gateway fills in itself, by operation.
+// The documents must not invite clients to send them.
+var serverSet = map[string][]string{
+	"AuthService_SignIn":           {"address", "userAgent"},
+	"AuthService_AcceptInvitation": {"address", "userAgent"},
+}
+
+// refine corrects and completes the merged document in place.
+func refine(doc object, api *api) error {
+	for path, item := range doc["paths"].(object) {
+		for method, o := range item.(object) {
+			op := o.(object)
+			id, _ := op["operationId"].(string)
+			rule, ok := api.operations[id]
+			if !ok {
+				return fmt.Errorf("%s %s: no RPC is called %q", method, path, id)
+			}
+			describeAccess(op, rule)
+			describeAnswer(op, rule)
+			if err := hideServerSet(op, serverSet[id]); err != nil {
+				return fmt.Errorf("%s %s: %w", method, path, err)
+			}
+		}
+	}
+	schemas := doc["components"].(object)["schemas"].(object)
+	delete(schemas, httpBody)
+	for name, schema := range schemas {
+		markFields(schema.(object), api.fields[name])
+	}
+	return nil
+}
+
+func describeAccess(op object, rule operation) {
+	if rule.anonymous {
+		op["security"] = []any{}
+		return
+	}
+	text, _ := op["description"].(string)
+	op["description"] = strings.TrimSpace(text + "\n\nNeeds " + rule.permission + " and a session of " + rule.assurance + ".")
+	op["x-carekeep-permission"] = rule.permission
+	op["x-carekeep-assurance"] = rule.assurance
+	op["x-carekeep-phi"] = rule.phi
+	parameters, _ := op["parameters"].([]any)
+	op["parameters"] = append(parameters,
+		object{"$ref": "#/components/parameters/Purpose"},
+		object{"$ref": "#/components/parameters/Background"})
+}
+
+// describeAnswer says what really comes back: raw bytes for HttpBody, one object a line for streams.
+func describeAnswer(op object, rule operation) {
+	responses := op["responses"].(object)
+	responses["default"] = object{"$ref": "#/components/responses/Error"}
+	responses["429"] = object{"$ref": "#/components/responses/Limited"}
+	if !rule.anonymous {
+		responses["401"] = object{"$ref": "#/components/responses/NoSession"}
+	}
+	output := string(rule.method.Output().FullName())
+	switch {
+	case output == httpBody:
+		responses["200"] = object{
+			"description": "The stored FHIR R4 resource, byte for byte.",
+			"content":     object{"application/fhir+json": object{"schema": object{"type": "object"}}},
+		}
+	case rule.method.IsStreamingServer() && !rule.method.IsStreamingClient():
+		responses["200"] = object{
+			"description": "One JSON object a line. A line with `error` is the last.",
+			"content": object{"application/x-ndjson": object{"schema": object{
+				"type": "object",
+				"properties": object{
+					"result": object{"$ref": "#/components/schemas/" + output},
+					"error":  object{"$ref": "#/components/schemas/google.rpc.Status"},
+				},
+			}}},
+		}
+	}
+}
+
+func hideServerSet(op object, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	content := op["requestBody"].(object)["content"].(object)
+	properties := content["application/json"].(object)["schema"].(object)["properties"].(object)
+	for _, name := range names {
+		if _, ok := properties[name]; !ok {
+			return fmt.Errorf("there is no property %q to hide", name)
+		}
+		delete(properties, name)
+	}
+	return nil
+}
+
+func markFields(schema object, rules map[string]fieldRule) {
+	properties, _ := schema["properties"].(object)
+	for name, rule := range rules {
+		property, ok := properties[name].(object)
+		if !ok {
+			continue
+		}
+		if rule.phi {
+			property["x-carekeep-phi"] = true
+		}
+		if rule.secret {
+			property["x-carekeep-secret"] = true
+		}
+		if rule.permission != "" {
+			property["x-carekeep-permission"] = rule.permission
+			text, _ := property["description"].(string)
+			property["description"] = strings.TrimSpace(text + " Left out for callers without " + rule.permission + ".")
+		}
+	}
+}
