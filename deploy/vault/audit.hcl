@@ -1,0 +1,15 @@
+# What audit may do in Vault: sign checkpoints with a key that never leaves it. Who has
+# taken over the audit database still cannot sign another history for offline use, and
+# every signature stands in Vault's own audit log.
+
+# Reading the key gives its public halves, which verifiers need.
+path "transit/keys/audit-checkpoint" {
+  capabilities = ["create", "read", "update"]
+  allowed_parameters = {
+    "type" = ["ed25519"]
+  }
+}
+
+path "transit/sign/audit-checkpoint" {
+  capabilities = ["update"]
+}
