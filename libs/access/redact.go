@@ -60,6 +60,9 @@ func Redact(msg proto.Message, held Permissions) {
 func Restricted(md protoreflect.MessageDescriptor) Permissions { return planOf(md).needed }
 
 func redact(m protoreflect.Message, p *plan, held Permissions) {
+	if !m.IsValid() {
+		return // a nil element of a list or map
+	}
 	for _, r := range p.restricted {
 		if !held.Has(r.permission) {
 			m.Clear(r.field)
