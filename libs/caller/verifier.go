@@ -17,7 +17,7 @@ import (
 
 const (
 	// maxToken bounds a token, in bytes, before anything is parsed.
-	maxToken = 16 << 10
+	maxToken = 20 << 10
 	// maxCached bounds the cache of verified tokens.
 	maxCached = 20_000
 )
