@@ -1,0 +1,77 @@
+package rest
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/services/gateway/edge"
+)
+
+// readBody reads the whole body within its limits of size and time and puts it
+// back, so that a body that is too long, too slow or no text never starts a call.
+func readBody(w http.ResponseWriter, r *http.Request, limits edge.Limits) error {
+	if r.ContentLength > limits.JSONBytes {
+		return tooLarge(limits.JSONBytes)
+	}
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(limits.Body())); err != nil {
+		return errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
+	}
+	// MaxBytesReader also closes the connection, so that the rest is not read.
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limits.JSONBytes))
+	if err != nil {
+		return readError(err, limits.JSONBytes)
+	}
+	// A deadline that stays would end the request's context when it passes.
+	if err := control.SetReadDeadline(time.Time{}); err != nil {
+		return errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
+	}
+	if len(data) > 0 {
+		if err := checkType(r, typeJSON); err != nil {
+			return err
+		}
+	}
+	if problem := checkText(data); problem != "" {
+		return errs.New(errs.KindInvalid, reasonBody, bodyError(problem).Error())
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(data)), int64(len(data))
+	return nil
+}
+
+func tooLarge(limit int64) error {
+	return errs.New(errs.KindTooLarge, reasonBodySize,
+		"the request body is longer than the limit of this installation; send less, or import FHIR bundles with POST "+importPath)
+}
+
+// readError says why a body could not be read.
+func readError(err error, limit int64) error {
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		return tooLarge(limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errs.Wrap(err, errs.KindDeadline, reasonStalled, "the request body came too slowly")
+	default:
+		return errs.Wrap(err, errs.KindInvalid, "BODY_BROKEN_OFF", "the request body ended before it was complete")
+	}
+}
+
+// checkType refuses bodies of another media type, forms above all: grpc-gateway
+// would read a form's fields as query parameters.
+func checkType(r *http.Request, accepted ...string) error {
+	kind, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset, has := parameters["charset"]
+	if err != nil || !slices.Contains(accepted, kind) || has && !strings.EqualFold(charset, "utf-8") {
+		return errs.New(errs.KindInvalid, reasonBodyType,
+			"set Content-Type to "+strings.Join(accepted, " or ")+", in UTF-8")
+	}
+	return nil
+}

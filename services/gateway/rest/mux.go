@@ -1,0 +1,171 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
+	backupv1 "github.com/carekeep/carekeep/gen/carekeep/backup/v1"
+	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/services/gateway/edge"
+)
+
+// API is the handler of everything below /v1.
+type API struct {
+	mux    *runtime.ServeMux
+	routes map[string]Route
+	limits edge.Limits
+}
+
+// New makes the API over one connection for each service.
+func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits) (*API, error) {
+	routes, err := Routes()
+	if err != nil {
+		return nil, err
+	}
+	a := &API{routes: make(map[string]Route, len(routes)), limits: limits}
+	for _, r := range routes {
+		a.routes[r.Pattern()] = r
+	}
+	a.mux = runtime.NewServeMux(
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, codec{}),
+		runtime.WithIncomingHeaderMatcher(nothing),
+		runtime.WithOutgoingHeaderMatcher(nothing),
+		runtime.WithOutgoingTrailerMatcher(nothing),
+		runtime.WithErrorHandler(onError),
+		runtime.WithStreamErrorHandler(onStreamError),
+		runtime.WithRoutingErrorHandler(a.onRoutingError),
+		runtime.WithDisablePathLengthFallback(),
+		runtime.WithDisableHTTPMethodOverride(),
+		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptReserved),
+		runtime.WithWriteContentLength(),
+		runtime.WithMiddlewares(a.enter),
+	)
+	return a, a.register(conns)
+}
+
+// nothing passes between HTTP headers and gRPC metadata, in neither direction.
+func nothing(string) (string, bool) { return "", false }
+
+func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) error {
+	auth := authv1.NewAuthServiceClient(conns[accessv1.Service_SERVICE_AUTH])
+	over := func(s accessv1.Service) grpc.ClientConnInterface {
+		return &admitted{ClientConnInterface: conns[s], service: s, auth: auth}
+	}
+	for service := range services {
+		if conns[service] == nil {
+			return fmt.Errorf("no connection to %s", service)
+		}
+	}
+	// The handlers use the context only in the forms that dial by themselves.
+	ctx := context.Background()
+	records := recordsv1.NewRecordsServiceClient(over(accessv1.Service_SERVICE_RECORDS))
+	return errors.Join(
+		authv1.RegisterAuthServiceHandlerClient(ctx, a.mux, authv1.NewAuthServiceClient(over(accessv1.Service_SERVICE_AUTH))),
+		recordsv1.RegisterRecordsServiceHandlerClient(ctx, a.mux, records),
+		auditv1.RegisterAuditServiceHandlerClient(ctx, a.mux, auditv1.NewAuditServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
+		backupv1.RegisterBackupServiceHandlerClient(ctx, a.mux, backupv1.NewBackupServiceClient(over(accessv1.Service_SERVICE_BACKUP))),
+		a.mux.HandlePath(http.MethodPost, importPath, (&importer{records: records, stall: a.limits.Stall()}).serve),
+	)
+}
+
+// ServeHTTP serves one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !utf8.ValidString(r.URL.Path) {
+		Fail(w, r, errs.New(errs.KindInvalid, reasonParameter, "the path is not valid UTF-8"))
+		return
+	}
+	a.mux.ServeHTTP(w, take(r))
+}
+
+// enter runs once the route is known and before its handler.
+func (a *API) enter(next runtime.HandlerFunc) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
+		pattern, _ := runtime.HTTPPattern(r.Context())
+		route, ok := a.routes[r.Method+" "+pattern.String()]
+		if !ok {
+			Fail(w, r, fmt.Errorf("route %s %s is not in the table", r.Method, pattern))
+			return
+		}
+		edge.Of(r.Context()).Route = route.Template
+		if err := a.check(w, r, route); err != nil {
+			Fail(w, r, err)
+			return
+		}
+		next(w, r, params)
+	}
+}
+
+func (a *API) check(w http.ResponseWriter, r *http.Request, route Route) error {
+	if err := checkQuery(r.URL.RawQuery, route.Query); err != nil {
+		return err
+	}
+	if s := sessionOf(r.Context()); !route.Anonymous {
+		if s.err != nil {
+			return s.err
+		}
+		if s.token == "" {
+			return errNoSession
+		}
+	}
+	if route.Template == importPath {
+		return checkType(r, typeFHIR, typeJSON)
+	}
+	return readBody(w, r, a.limits)
+}
+
+// checkQuery refuses what the route does not know: grpc-gateway would ignore it,
+// and a filter with a typing error must not silently widen a list.
+func checkQuery(raw string, known []string) error {
+	if raw == "" {
+		return nil
+	}
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return errs.New(errs.KindInvalid, reasonParameter, "the query is not well formed")
+	}
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			return errs.New(errs.KindInvalid, "PARAMETER_UNKNOWN", "unknown query parameter; "+allowed(known))
+		}
+		if len(values) > 1 {
+			return errs.New(errs.KindInvalid, reasonParameter, "a query parameter stands twice").
+				WithField(name, "give it once")
+		}
+		if !utf8.ValidString(values[0]) {
+			return errs.New(errs.KindInvalid, reasonParameter, "a query parameter is not valid UTF-8").
+				WithField(name, "use UTF-8")
+		}
+	}
+	return nil
+}
+
+func allowed(known []string) string {
+	if len(known) == 0 {
+		return "this route takes none"
+	}
+	return "this route takes " + strings.Join(known, ", ")
+}
+
+func (a *API) onRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, status int) {
+	switch status {
+	case http.StatusMethodNotAllowed:
+		Fail(w, r, errs.New(errs.KindUnimplemented, reasonMethod, "this path does not take this method; see /openapi.json"))
+	case http.StatusNotFound:
+		Fail(w, r, errs.New(errs.KindNotFound, reasonRoute, "there is no such path; see /openapi.json"))
+	default:
+		Fail(w, r, errs.New(errs.KindInvalid, reasonParameter, "the path is not well formed"))
+	}
+}
