@@ -134,7 +134,7 @@ func TestPermissionsAreASet(t *testing.T) {
 }
 
 func FuzzDecodePermissions(f *testing.F) {
-	for _, s := range []string{"", "AA", "Ag", "____", "AgA", "=", strings.Repeat("_", 43), strings.Repeat("_", 44)} {
+	for _, s := range []string{"", "AA", "Ag", "____", "AgA", "=", "\r", "Ag\n", strings.Repeat("_", 43), strings.Repeat("_", 44)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

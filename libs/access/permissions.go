@@ -102,14 +102,15 @@ func Decode(s string) (Permissions, error) {
 	if len(raw) > words*8 {
 		return p, fmt.Errorf("access: permissions take %d bytes, at most %d are allowed", len(raw), words*8)
 	}
-	if n := len(raw); n > 0 && raw[n-1] == 0 {
-		return p, errors.New("access: permissions end in a zero byte, which Encode leaves out")
-	}
 	for i, b := range raw {
 		p.bits[i/8] |= uint64(b) << (i % 8 * 8)
 	}
 	if p.bits[0]&1 != 0 {
 		return Permissions{}, errors.New("access: permissions hold number 0, which is no permission")
+	}
+	// The decoder skips line breaks, and zero bytes at the end change nothing.
+	if p.Encode() != s {
+		return Permissions{}, errors.New("access: permissions are not written as Encode writes them")
 	}
 	return p, nil
 }
