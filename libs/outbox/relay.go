@@ -1,0 +1,233 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/mtls"
+)
+
+const (
+	// republishAfter is longer than the stream's duplicate window of 10 s, so
+	// that a message the broker lost after it acknowledged it is not dropped as
+	// a duplicate of itself.
+	republishAfter = 15 * time.Second
+	// retryAfter is for publishes that the broker refused or did not answer.
+	retryAfter = time.Second
+	ackTimeout = 5 * time.Second
+	// pollEvery finds rows that no Poke told of: another replica's, or from before a crash.
+	pollEvery = time.Second
+	page      = 256
+	// maxInFlight bounds what is published and not receipted, and so the memory
+	// of a relay whose audit store is away.
+	maxInFlight = 1024
+	// maxReceipts bounds receipts whose rows are not deleted yet. Past it they
+	// are dropped: the row is published again, and receipted again.
+	maxReceipts = 64 << 10
+	deleteMax   = 4096 // rows in one delete
+)
+
+const (
+	pageSQL   = "select id, payload from outbox where id <> all($1) order by id limit $2"
+	deleteSQL = "delete from outbox where id = any($1)"
+	// A delete that a crash undoes is only published again: no need to wait for the disk.
+	lazySQL = "select set_config('synchronous_commit', 'off', true)"
+)
+
+// Relay publishes the rows of one outbox and deletes them on receipt.
+//
+// Each replica of a service runs one, and each publishes all rows that it finds,
+// so the audit store may see an event twice. That is harmless and costs little:
+// the stream drops a Nats-Msg-Id that it knows, the store takes each event id once,
+// and receipts for rows that are gone delete nothing.
+type Relay struct {
+	pool    *pgxpool.Pool
+	broker  Broker
+	tls     *mtls.Source
+	service string
+	log     *slog.Logger
+	now     func() time.Time
+
+	poke     chan struct{}
+	receipts chan struct{}
+	backlog  atomic.Bool // the last look left rows behind
+
+	mu       sync.Mutex
+	due      map[uuid.UUID]time.Time // in flight: when to publish again
+	received []uuid.UUID             // receipted, not deleted yet
+}
+
+// NewRelay makes the relay of a service. Run starts it.
+func NewRelay(pool *pgxpool.Pool, broker Broker, tls *mtls.Source, service string) *Relay {
+	return &Relay{
+		pool: pool, broker: broker, tls: tls, service: service,
+		log: slog.Default().With("relay", service), now: time.Now,
+		poke: make(chan struct{}, 1), receipts: make(chan struct{}, 1),
+		due: map[uuid.UUID]time.Time{},
+	}
+}
+
+// Poke says that rows were committed. It never blocks; many pokes count as one.
+func (r *Relay) Poke() { signal(r.poke) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run relays until ctx ends. Broker and database may come and go meanwhile; the
+// only errors are settings that can never work.
+func (r *Relay) Run(ctx context.Context) error {
+	conn, err := Connect(r.broker, r.tls, r.service, r.log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn,
+		jetstream.WithPublishAsyncMaxPending(2*maxInFlight),
+		jetstream.WithPublishAsyncTimeout(ackTimeout),
+		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, msg *nats.Msg, err error) { r.refused(msg, err) }))
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	if _, err := conn.QueueSubscribe(ReceiptSubject(r.service), "relay", r.receipt); err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	stop, err := r.measure()
+	if err != nil {
+		return err
+	}
+	defer stop()
+
+	var deleting sync.WaitGroup
+	defer deleting.Wait()
+	deleting.Go(func() { r.deleteReceipted(ctx) })
+	r.publishUntil(ctx, conn, js)
+	return nil
+}
+
+func (r *Relay) publishUntil(ctx context.Context, conn *nats.Conn, js jetstream.JetStream) {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.poke:
+		case <-tick.C:
+		}
+		for ctx.Err() == nil && conn.IsConnected() {
+			more, err := r.publish(ctx, js)
+			if err != nil && ctx.Err() == nil {
+				r.log.Warn("outbox rows were not published; they are tried again", "error", err)
+			}
+			if err != nil || !more {
+				break
+			}
+		}
+	}
+}
+
+// publish sends one page of rows, oldest first; more says whether to go on at once.
+func (r *Relay) publish(ctx context.Context, js jetstream.JetStream) (more bool, err error) {
+	waiting := r.inFlight()
+	limit := min(page, maxInFlight-len(waiting))
+	if limit <= 0 {
+		r.backlog.Store(true)
+		return false, nil
+	}
+	rows, err := r.pool.Query(ctx, pageSQL, waiting, limit)
+	if err != nil {
+		return false, fmt.Errorf("read the outbox: %w", err)
+	}
+	n := 0
+	var id uuid.UUID
+	var payload []byte
+	_, err = pgx.ForEachRow(rows, []any{&id, &payload}, func() error {
+		n++
+		return r.send(js, id, payload)
+	})
+	r.backlog.Store(n == limit)
+	return n == limit && err == nil, err
+}
+
+func (r *Relay) send(js jetstream.JetStream, id uuid.UUID, payload []byte) error {
+	msg := &nats.Msg{Subject: EventSubject(r.service), Data: payload, Header: nats.Header{
+		jetstream.MsgIDHeader:          {id.String()},
+		jetstream.ExpectedStreamHeader: {r.broker.Stream},
+	}}
+	if parent := traceparent(payload); parent != "" {
+		msg.Header["traceparent"] = []string{parent}
+	}
+	// Marked before it is sent: the receipt can be faster than we are.
+	r.mark(id, republishAfter)
+	if _, err := js.PublishMsgAsync(msg); err != nil {
+		r.mark(id, retryAfter)
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
+// refused is told when the broker rejects a message or does not answer in time.
+func (r *Relay) refused(msg *nats.Msg, err error) {
+	id, parse := uuid.Parse(msg.Header.Get(jetstream.MsgIDHeader))
+	if parse != nil {
+		return
+	}
+	r.log.Warn("the broker did not take a message; it is published again", "id", id, "error", err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.due[id]; ok { // else its receipt was faster
+		r.due[id] = r.now().Add(retryAfter)
+	}
+}
+
+func (r *Relay) mark(id uuid.UUID, wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.due[id] = r.now().Add(wait)
+}
+
+// inFlight lists what must not be published now, and forgets what is due again.
+func (r *Relay) inFlight() []uuid.UUID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	ids := make([]uuid.UUID, 0, len(r.due)+len(r.received))
+	for id, due := range r.due {
+		if now.Before(due) {
+			ids = append(ids, id)
+		} else {
+			delete(r.due, id)
+		}
+	}
+	return append(ids, r.received...)
+}
+
+// traceparent is the trace of the first event that has one.
+func traceparent(payload []byte) string {
+	var batch auditv1.Batch
+	if proto.Unmarshal(payload, &batch) != nil {
+		return ""
+	}
+	for _, e := range batch.GetEvents() {
+		if p := e.GetTraceparent(); p != "" {
+			return p
+		}
+	}
+	return ""
+}
