@@ -52,7 +52,7 @@ install: ## install what is missing: PostgreSQL
 
 .PHONY: generate
 generate: third-party tools-gen ## make gen/ from proto/
-	find gen -name '*.pb.go' -delete -o -name '*.pb.gw.go' -delete -o -name '*.swagger.json' -delete
+	find gen -name '*.pb.go' -delete -o -name '*.pb.gw.go' -delete -o -name '*.openapi.json' -delete
 	buf generate
 
 .PHONY: check-generated
