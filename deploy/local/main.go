@@ -1,0 +1,25 @@
+// Command carekeep-local runs the whole suite on one machine, for development,
+// tests and a first look. It is not a way to run carekeep in production.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+type commands struct {
+	Broker   brokerCommand   `cmd:"" help:"Run the message broker of a stack; up and the tests start it."`
+	Generate generateCommand `cmd:"" help:"Write a FHIR bundle of synthetic patients to standard output."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cli := kong.Parse(&commands{}, kong.Name("carekeep-local"), kong.Description("The whole suite on one machine."),
+		kong.BindTo(ctx, (*context.Context)(nil)))
+	cli.FatalIfErrorf(cli.Run())
+}

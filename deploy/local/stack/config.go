@@ -1,0 +1,117 @@
+package stack
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Settings replace or add values in the configuration of services: service, then
+// key with dots, such as {"auth": {"limits.requests_per_minute": 100000}}.
+type Settings map[string]map[string]any
+
+type tree = map[string]any
+
+// services that speak gRPC, each with a database of its own.
+var services = []string{"auth", "records", "audit", "backup"}
+
+// configure writes one file for each service and, with the owner's identity, one
+// for each migration.
+func (p *Place) configure(settings Settings) error {
+	for service := range settings {
+		if service != "gateway" && !slices.Contains(services, service) {
+			return fmt.Errorf("settings for %q: there is no such service", service)
+		}
+	}
+	files := map[string]tree{"gateway": p.gatewayConfig()}
+	for _, service := range services {
+		files[service] = p.serviceConfig(service, service, service+"_app")
+		files[service+"-migrate"] = p.serviceConfig(service, service+"-migrate", service+"_owner")
+	}
+	for name, content := range files {
+		for _, key := range slices.Sorted(maps.Keys(settings[strings.TrimSuffix(name, "-migrate")])) {
+			if err := set(content, key, settings[strings.TrimSuffix(name, "-migrate")][key]); err != nil {
+				return fmt.Errorf("settings for %s: %w", name, err)
+			}
+		}
+		raw, err := yaml.Marshal(content)
+		if err != nil {
+			return fmt.Errorf("configuration of %s: %w", name, err)
+		}
+		if err := os.WriteFile(p.ConfigFile(name), raw, 0o600); err != nil {
+			return fmt.Errorf("configuration of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// set puts a value at a dotted key, making the maps on the way.
+func set(into tree, key string, value any) error {
+	first, rest, deeper := strings.Cut(key, ".")
+	if !deeper {
+		into[first] = value
+		return nil
+	}
+	if into[first] == nil {
+		into[first] = tree{}
+	}
+	next, ok := into[first].(tree)
+	if !ok {
+		return fmt.Errorf("%s is a value, not a group", first)
+	}
+	return set(next, rest, value)
+}
+
+func (p *Place) identity(name string) tree {
+	files := p.files(name)
+	return tree{"certificate": files.Certificate, "key": files.Key, "authorities": files.Authorities}
+}
+
+func (p *Place) serviceConfig(service, identity, role string) tree {
+	config := tree{
+		"listen":       p.Address(service),
+		"trust_domain": TrustDomain,
+		"tls":          p.identity(identity),
+		"callers":      tree{"keys": p.callerKeys()},
+		"database":     tree{"host": "127.0.0.1", "port": p.Ports.Postgres, "database": service, "user": role},
+		"broker":       tree{"url": "tls://" + p.Address("broker")},
+		"transit":      tree{"address": "https://" + p.Address("transit"), "role": service},
+	}
+	switch service {
+	case "auth":
+		maps.Copy(config, p.authConfig())
+	case "audit":
+		maps.Copy(config, tree{"checkpoint_dir": p.Checkpoints(), "log_name": "carekeep.local/audit"})
+	case "backup":
+		maps.Copy(config, tree{
+			"replication": tree{"host": "127.0.0.1", "port": p.Ports.Postgres, "user": "backup_repl"},
+			"storage_dir": p.Backups(), "restore_root": p.Restores(),
+		})
+	}
+	return config
+}
+
+func (p *Place) authConfig() tree {
+	return tree{
+		"signing_key": p.signingKey(),
+		"mail":        tree{"host": "127.0.0.1", "port": p.Ports.Mail, "from": "carekeep@localhost", "tls": "none-local"},
+		"public_url":  p.URL(),
+	}
+}
+
+func (p *Place) gatewayConfig() tree {
+	edge := p.files("edge")
+	return tree{
+		"listen":       p.Address("gateway"),
+		"trust_domain": TrustDomain,
+		"tls":          tree{"certificate": edge.Certificate, "key": edge.Key},
+		"mesh":         p.identity("gateway"),
+		"upstreams": tree{
+			"auth": p.Address("auth"), "records": p.Address("records"), "audit": p.Address("audit"), "backup": p.Address("backup"),
+		},
+	}
+}
