@@ -97,7 +97,7 @@ func TestSentinelsMatchCopies(t *testing.T) {
 	sentinel := errs.New(errs.KindNotFound, "PATIENT_NOT_FOUND", "no such patient")
 	require.ErrorIs(t, errs.Wrap(io.EOF, errs.KindNotFound, "PATIENT_NOT_FOUND", "gone"), sentinel)
 	require.NotErrorIs(t, errs.New(errs.KindNotFound, "NOTE_NOT_FOUND", "no such note"), sentinel)
-	sentinel.WithField("a", "b").WithRetry(time.Hour)
+	_ = sentinel.WithField("a", "b").WithRetry(time.Hour)
 	require.Empty(t, sentinel.Violations(), "With… must not change a shared error")
 	require.Zero(t, sentinel.Retry())
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -186,4 +187,14 @@ func TestHandlerErrorsAreTranslatedOnceAndUnknownOnesHidden(t *testing.T) {
 	_, err = r.call(r.as(readEntries), getRPC)
 	r.want(err, codes.Internal, "INTERNAL", failed)
 	require.NotContains(t, err.Error(), "jane")
+}
+
+func TestEventsAndLogsCarryTheTraceOfTheCaller(t *testing.T) {
+	r := newRig(t).start()
+	r.probe.unary = func(context.Context, *auditv1.GetEntryRequest) (*auditv1.Entry, error) { panic("x") }
+	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{0xab}, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled})
+	_, err := r.call(trace.ContextWithSpanContext(r.as(readEntries), sc), getRPC)
+	e := r.want(err, codes.Internal, "PANIC", failed)
+	require.Contains(t, e.GetTraceparent(), sc.TraceID().String())
+	require.Contains(t, r.log.String(), `"trace_id":"`+sc.TraceID().String())
 }

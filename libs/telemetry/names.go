@@ -15,4 +15,6 @@ const (
 	KeyDependency = "dependency"
 	KeyAddress    = "address"
 	KeyEventID    = "event_id"
+	KeySeq        = "seq"  // of an entry in the audit log
+	KeySize       = "size" // of the audit log, in entries
 )

@@ -8,9 +8,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -51,9 +53,9 @@ func (c *Config) Validate() error {
 		}
 		return nil
 	}
-	host, _, err := net.SplitHostPort(c.Endpoint)
-	if err != nil {
-		return fmt.Errorf("endpoint %q is not host:port", c.Endpoint)
+	host, port, err := net.SplitHostPort(c.Endpoint)
+	if _, errPort := strconv.ParseUint(port, 10, 16); err != nil || errPort != nil || host == "" {
+		return fmt.Errorf("endpoint %q is not host:port, as otel-collector:4317", c.Endpoint)
 	}
 	if addr, err := netip.ParseAddr(host); c.InsecureLoopback && (err != nil || !addr.IsLoopback()) {
 		return fmt.Errorf("insecure_loopback takes an endpoint at 127.0.0.1 or [::1], not %q; remove it to use TLS", host)
@@ -70,6 +72,7 @@ type PlainTLS interface {
 // flushes and stops them. Spans and metrics made before it are not lost: the
 // OpenTelemetry globals delegate. With an empty endpoint only propagation is set.
 func Start(ctx context.Context, cfg Config, service string, identity PlainTLS) (func(context.Context) error, error) {
+	// No baggage: it would carry whatever a client puts there to everybody behind us.
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)
@@ -103,6 +106,9 @@ func Start(ctx context.Context, cfg Config, service string, identity PlainTLS) (
 		sdkmetric.WithReader(sdkmetric.NewPeriodicReader(metrics, sdkmetric.WithInterval(metricInterval))),
 		sdkmetric.WithResource(res),
 	)
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		slog.Warn("telemetry was not sent", KeyError, err.Error())
+	}))
 	otel.SetTracerProvider(tracer)
 	otel.SetMeterProvider(meter)
 	return func(ctx context.Context) error {
