@@ -174,9 +174,11 @@ func (a *Access) worker() {
 		case r := <-a.queue:
 			group = a.gather(append(group[:0], r))
 		}
+		all := group
 		for round := 0; len(group) > 0; round++ {
 			group = a.settle(t, group, round)
 		}
+		clear(all) // an idle worker keeps no request alive
 	}
 }
 

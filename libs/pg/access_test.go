@@ -204,6 +204,7 @@ func TestDMD06_GroupCommitKeepsPracticesApart(t *testing.T) {
 	for i, n := range seen {
 		require.Zero(t, n, "unit %d saw rows of other practices", i)
 	}
+	f.readTogether(t, practices, each)
 	for i := range practices {
 		practice := uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i))
 		var count, highest int
@@ -222,6 +223,33 @@ func TestDMD06_GroupCommitKeepsPracticesApart(t *testing.T) {
 		b.Queue("SELECT count(*) FROM things").QueryRow(func(row pgx.Row) error { return row.Scan(&none) })
 	}}))
 	require.Zero(t, none, "a unit of no practice saw rows")
+}
+
+// readTogether has one unit of each practice read in a group: a read that saw
+// another's rows would fail nowhere, so the counts must be right.
+func (f *fixture) readTogether(t *testing.T, practices, each int) {
+	t.Helper()
+	release := make(chan struct{})
+	blocked := f.block(t, release)
+	counts := make([][2]int, practices)
+	var work sync.WaitGroup
+	for i := range practices {
+		practice := uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i))
+		work.Go(func() {
+			if err := f.access.Do(t.Context(), pg.Unit{Practice: practice, Queue: func(b *pgx.Batch) {
+				b.Queue("SELECT count(*), count(*) FILTER (WHERE practice_id = $1) FROM things", practice).
+					QueryRow(func(row pgx.Row) error { return row.Scan(&counts[i][0], &counts[i][1]) })
+			}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(release)
+	work.Wait()
+	require.NoError(t, <-blocked)
+	for i, c := range counts {
+		require.Equal(t, [2]int{each, each}, c, "practice %d", i)
+	}
 }
 
 // block keeps the one worker busy until release, so that a group gathers meanwhile.

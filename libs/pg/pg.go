@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -65,7 +64,7 @@ func Open(ctx context.Context, c Config, tls *mtls.Source) (*pgxpool.Pool, error
 		return nil, err
 	}
 	pc.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = strconv.FormatInt(idleInTransaction.Milliseconds(), 10)
-	pc.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName(), otelpgx.WithDisableConnectionDetailsInAttributes())
+	pc.ConnConfig.Tracer = newTracer()
 	pc.MaxConns = c.MaxConnections
 	if pc.MaxConns == 0 {
 		pc.MaxConns = defaultConnections

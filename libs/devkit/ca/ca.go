@@ -39,7 +39,7 @@ type CA struct {
 
 // New makes an authority for the trust domain in dir, or takes up the one there.
 func New(dir, trustDomain string) (*CA, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // certificates are public; keys have a mode of their own
 		return nil, fmt.Errorf("authority folder: %w", err)
 	}
 	c := &CA{dir: dir, domain: trustDomain}

@@ -2,11 +2,11 @@ package postgres
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -77,14 +77,14 @@ func layout(dir string, as *account, log *slog.Logger) (paths, error) {
 	if dir == "" {
 		dir, err = throwawayDir()
 	} else if dir, err = filepath.Abs(dir); err == nil {
-		err = os.MkdirAll(dir, 0o755)
+		err = os.MkdirAll(dir, 0o755) //nolint:gosec // the server's own user passes through; what is in it is 0700
 	}
 	if err != nil {
 		return paths{}, err
 	}
 	home := dir
 	if as != nil {
-		if err := os.Chmod(dir, 0o711); err != nil {
+		if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // as above
 			return paths{}, err
 		}
 		if closed := firstClosed(dir, as); closed != "" {
@@ -92,7 +92,7 @@ func layout(dir string, as *account, log *slog.Logger) (paths, error) {
 			home = elsewhere(dir)
 			log.Warn("the server's user cannot enter a parent folder; its data goes elsewhere",
 				"user", as.name, "closed", closed, "data", home)
-			if err := os.MkdirAll(home, 0o711); err != nil {
+			if err := os.MkdirAll(home, 0o711); err != nil { //nolint:gosec // as above
 				return paths{}, fmt.Errorf("user %s cannot enter %s (chmod o+x it, or choose another folder): %w", as.name, closed, err)
 			}
 		}
@@ -158,7 +158,7 @@ func (a *account) own(path string) error {
 // install writes a file for the server: no one else needs to read any of them.
 func (s *Server) install(path string, content []byte) error {
 	part := path + ".part"
-	if err := os.WriteFile(part, content, fs.FileMode(0o600)); err != nil {
+	if err := os.WriteFile(part, content, 0o600); err != nil { //nolint:gosec // a path of our own making
 		return err
 	}
 	if err := s.user.own(part); err != nil {
@@ -167,8 +167,9 @@ func (s *Server) install(path string, content []byte) error {
 	return os.Rename(part, path)
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (int, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}

@@ -90,7 +90,7 @@ func (s *Server) prepare(ctx context.Context) (err error) {
 		}
 	}
 	if s.port == 0 {
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = freePort(ctx); err != nil {
 			return err
 		}
 	}

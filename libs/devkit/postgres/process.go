@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,7 +54,7 @@ func (s *Server) spawn() (*process, error) {
 // command prepares a program to run as the server's user, in a group of its
 // own, so that Ctrl-C reaches us and we decide the order in which things stop.
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
+	cmd := exec.Command(name, args...) //nolint:gosec,noctx // PostgreSQL's own programs; the server outlives the call that starts it
 	cmd.Dir = s.paths.data
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -90,17 +92,21 @@ func (p *process) end(sig syscall.Signal, timeout time.Duration) {
 func (s *Server) clearStalePid() error {
 	file := filepath.Join(s.paths.data, "postmaster.pid")
 	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
-		return nil // no lock, nothing to clear
+		return err
 	}
 	first, _, _ := strings.Cut(string(raw), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(first))
 	if err != nil {
 		return os.Remove(file)
 	}
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || len(line) == 0 {
-		return nil // the process is gone; PostgreSQL sees that itself
+	// Where the process is gone there is nothing to read, and PostgreSQL sees that itself.
+	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if len(line) == 0 {
+		return nil
 	}
 	args := strings.Split(string(line), "\x00")
 	if filepath.Base(args[0]) != "postgres" {
