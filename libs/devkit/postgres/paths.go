@@ -87,7 +87,7 @@ func layout(dir string, as *account, log *slog.Logger) (paths, error) {
 		if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // as above
 			return paths{}, err
 		}
-		if closed := firstClosed(dir, as); closed != "" {
+		if closed := openTemporary(dir, as); closed != "" {
 			// Only root gets here, so nobody else can have put something in this place.
 			home = elsewhere(dir)
 			log.Warn("the server's user cannot enter a parent folder; its data goes elsewhere",
@@ -126,6 +126,20 @@ func firstClosed(dir string, as *account) string {
 		}
 	}
 	return ""
+}
+
+// openTemporary lets the user pass through folders below the system's temporary
+// one, such as a test's own, and returns the first that stays closed to it.
+func openTemporary(dir string, as *account) string {
+	for {
+		closed := firstClosed(dir, as)
+		if !strings.HasPrefix(closed, filepath.Clean(os.TempDir())+"/") {
+			return closed
+		}
+		if err := os.Chmod(closed, 0o711); err != nil { //nolint:gosec // pass through, not read
+			return closed
+		}
+	}
 }
 
 func elsewhere(dir string) string {
