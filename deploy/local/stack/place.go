@@ -134,13 +134,27 @@ func (p *Place) Pool() (*x509.CertPool, error) {
 
 // Client is an HTTP client that trusts the gateway. It follows no redirects and
 // has no time limit of its own, since imports may be long.
-func (p *Place) Client() (*http.Client, error) {
+func (p *Place) Client() (*http.Client, error) { return p.ClientFrom("") }
+
+// ClientFrom is a Client that connects from a loopback address of its own, such
+// as 127.0.1.3, as another device would. Where the system knows only 127.0.0.1
+// (macOS), it connects from there.
+func (p *Place) ClientFrom(address string) (*http.Client, error) {
 	pool, err := p.Pool()
 	if err != nil {
 		return nil, err
 	}
+	dialer := net.Dialer{Timeout: probeTime}
+	if ip := net.ParseIP(address); ip != nil {
+		if probe, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip}); err == nil {
+			dialer.LocalAddr = &net.TCPAddr{IP: ip}
+			_ = probe.Close() // it only showed that the address is usable
+		}
+	}
 	return &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}, ForceAttemptHTTP2: true},
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}, ForceAttemptHTTP2: true,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
 }
