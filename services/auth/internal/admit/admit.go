@@ -1,0 +1,169 @@
+// Package admit decides whether a request may pass and signs the caller token
+// that it travels with. Requests that arrive at the same time go to the database
+// in one statement and one commit; that statement checks session, idle time and
+// the request limit, so that revocation is immediate and limits are exact
+// whatever the number of replicas.
+package admit
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/caller"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/roles"
+	"github.com/carekeep/carekeep/services/auth/internal/store"
+	"github.com/carekeep/carekeep/services/auth/internal/token"
+)
+
+// Window is the time over which a user's requests are counted (claim DH-33).
+const Window = time.Minute
+
+// Signer signs caller tokens; *caller.Signer does.
+type Signer interface {
+	Sign(c caller.Caller, now time.Time) (string, error)
+}
+
+// Options of an Admitter.
+type Options struct {
+	Store  *store.Store
+	Signer Signer
+	Now    func() time.Time // the clock of caller tokens
+	Idle   time.Duration
+	// PerMinute is how many requests a user may make within Window.
+	PerMinute int
+	// Workers is how many batches are in flight at once; default 2.
+	Workers int
+}
+
+// Admitter admits requests.
+type Admitter struct {
+	opts    Options
+	batches *batches
+}
+
+// New starts the workers; Close ends them.
+func New(o Options) *Admitter {
+	if o.Workers == 0 {
+		o.Workers = 2
+	}
+	a := &Admitter{opts: o}
+	a.batches = newBatches(o.Workers, a.decide)
+	return a
+}
+
+// Close waits for the requests in work.
+func (a *Admitter) Close() { a.batches.close() }
+
+// Request is one request to admit.
+type Request struct {
+	Token      string
+	Audience   accessv1.Service
+	Method     string
+	Address    string
+	Purpose    accessv1.Purpose
+	Background bool
+}
+
+// The answer is one for all dead sessions: the audit event tells which way it died.
+var (
+	errSession = errs.New(errs.KindUnauthenticated, "SESSION_INVALID", "the session is unknown or over; sign in")
+	errLimited = errs.New(errs.KindLimited, "REQUESTS_LIMITED", "too many requests; wait before you try again")
+	errPurpose = errs.New(errs.KindDenied, "PURPOSE_NOT_ALLOWED", "the role may not claim this purpose of use")
+)
+
+// Admit returns a caller token, or an error that says why not.
+func (a *Admitter) Admit(ctx context.Context, r Request) (string, error) {
+	item := &item{ctx: ctx, request: r, hash: token.Hash(r.Token)}
+	if err := a.batches.do(ctx, item); err != nil {
+		return "", err
+	}
+	evidence.From(ctx).Committed([]*auditv1.Event{item.event})
+	if item.err != nil {
+		return "", item.err
+	}
+	return a.opts.Signer.Sign(item.caller, a.opts.Now())
+}
+
+// decide runs one batch. An error is everybody's; what concerns one request stands in its item.
+func (a *Admitter) decide(ctx context.Context, items []*item) error {
+	asks := make([]store.Ask, len(items))
+	for i, it := range items {
+		asks[i] = store.Ask{TokenHash: it.hash, Background: it.request.Background}
+	}
+	tx := a.opts.Store.In(store.Platform)
+	admissions := tx.Admit(asks, a.opts.Idle, Window, a.opts.PerMinute)
+	return tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		if len(admissions.All()) != len(items) {
+			return nil, errs.New(errs.KindInternal, "ADMIT_INCOMPLETE", "internal error")
+		}
+		events := make([]*auditv1.Event, len(items))
+		for _, row := range admissions.All() {
+			it := items[row.Place-1]
+			it.caller, it.err = judge(it.request, row)
+			it.event = event(it, row)
+			events[row.Place-1] = it.event
+		}
+		return events, nil
+	})
+}
+
+// judge turns a row into a caller, or into the error for the client.
+func judge(r Request, row store.Admission) (caller.Caller, error) {
+	switch {
+	case row.Refusal != nil && *row.Refusal == errLimited.Reason():
+		return caller.Caller{}, errLimited.WithRetry(max(deref(row.Retry), time.Millisecond))
+	case row.Refusal != nil:
+		return caller.Caller{}, errSession
+	}
+	role := roles.Role{Kind: *row.Kind, Template: *row.Template}
+	purpose, ok := roles.PurposeFor(role.Kind, r.Purpose)
+	if !ok {
+		return caller.Caller{}, errPurpose
+	}
+	held := roles.Of(role)
+	if row.Modules != nil {
+		held = roles.Narrow(held, *row.Modules)
+	}
+	return caller.Caller{
+		User: *row.User, Practice: *row.Practice, Session: *row.Session, Username: *row.Username,
+		Role: role.Kind, Template: role.Template, Assurance: *row.Assurance,
+		Permissions: roles.AtAssurance(held, *row.Assurance),
+		Purpose:     purpose, ActsFor: row.Doctors, Address: r.Address, Audience: r.Audience,
+	}, nil
+}
+
+// event tells who asked for what; the resource is the method that is admitted.
+func event(it *item, row store.Admission) *auditv1.Event {
+	mods := []func(*auditv1.Event){
+		evidence.User(deref(row.User), deref(row.Username)),
+		evidence.Practice(deref(row.Practice)),
+		evidence.Address(it.request.Address),
+		evidence.Resource(it.request.Method, 0),
+	}
+	if session := deref(row.Session); session != uuid.Nil {
+		mods = append(mods, evidence.Session(session))
+	}
+	if it.err == nil {
+		mods = append(mods, func(e *auditv1.Event) { e.Purpose = it.caller.Purpose })
+	} else {
+		mods = append(mods, evidence.Failure(it.err))
+	}
+	if row.Refusal != nil {
+		mods = append(mods, func(e *auditv1.Event) { e.Reason = *row.Refusal })
+	}
+	return evidence.From(it.ctx).Event(mods...)
+}
+
+func deref[T any](p *T) T {
+	var none T
+	if p == nil {
+		return none
+	}
+	return *p
+}

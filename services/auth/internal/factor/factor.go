@@ -1,0 +1,251 @@
+// Package factor changes and checks what a user proves their identity with: the
+// password and the one-time code. Opening the first session is package signin's.
+package factor
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/caller"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/limit"
+	"github.com/carekeep/carekeep/services/auth/internal/password"
+	"github.com/carekeep/carekeep/services/auth/internal/seal"
+	"github.com/carekeep/carekeep/services/auth/internal/session"
+	"github.com/carekeep/carekeep/services/auth/internal/store"
+	"github.com/carekeep/carekeep/services/auth/internal/totp"
+)
+
+// enrolmentLife is how long an enrolment waits for its first code.
+const enrolmentLife = 15 * time.Minute
+
+// Factors works on the factors of signed-in users.
+type Factors struct {
+	Store    *store.Store
+	Sessions *session.Sessions
+	Limiter  *limit.Limiter
+	Hasher   *password.Hasher
+	Sealer   *seal.Sealer
+	Now      func() time.Time
+}
+
+var (
+	errCode    = errs.New(errs.KindUnauthenticated, "CODE_WRONG", "the one-time code is wrong or was used; wait for the next one")
+	errNone    = errs.New(errs.KindPrecondition, "FACTOR_MISSING", "no second factor is set up; enrol one first")
+	errPending = errs.New(errs.KindPrecondition, "ENROLMENT_MISSING",
+		"this session has no enrolment that waits for a code; enrol again, and confirm within 15 minutes")
+	errStepUp   = errs.New(errs.KindDenied, "ASSURANCE_TOO_LOW", "verify the second factor that you have before you change it")
+	errPassword = errs.New(errs.KindUnauthenticated, "PASSWORD_WRONG", "the current password is wrong")
+	errChanged  = errs.New(errs.KindConflict, "FACTOR_CHANGED", "the factor was changed at the same time; try again")
+)
+
+// Totp checks a code against a user's sealed secret and returns its time step.
+func (f *Factors) Totp(ctx context.Context, user uuid.UUID, sealed, code string, used int64) (step int64, ok bool, err error) {
+	raw, err := f.Sealer.Open(ctx, seal.Totp, user, sealed)
+	if err != nil {
+		return 0, false, err
+	}
+	step, ok = totp.Verify(raw, code, f.Now(), used)
+	clear(raw)
+	return step, ok, nil
+}
+
+// VerifyTotp raises the caller's session to two factors.
+func (f *Factors) VerifyTotp(ctx context.Context, c *caller.Caller, code string) (session.Opened, error) {
+	creds, err := f.attempt(ctx, c)
+	if err != nil {
+		return session.Opened{}, err
+	}
+	if creds.TotpSealed == "" {
+		return session.Opened{}, errNone
+	}
+	step, ok, err := f.Totp(ctx, c.User, creds.TotpSealed, code, creds.TotpStep)
+	if err != nil {
+		return session.Opened{}, err
+	}
+	if !ok {
+		return session.Opened{}, errCode
+	}
+	tx := f.Store.In(c.Practice)
+	opening := f.Sessions.Raise(tx, c)
+	used := tx.UseStep(c.User, creds.TotpSealed, step)
+	return f.raise(ctx, tx, opening, func() error {
+		if !used.Found() {
+			return errCode // another request used the same code first
+		}
+		return nil
+	})
+}
+
+// Enrol makes a secret for the caller; ConfirmTotp makes it count.
+func (f *Factors) Enrol(ctx context.Context, c *caller.Caller) (totp.Enrolment, error) {
+	creds, err := f.credentials(ctx, c)
+	if err != nil {
+		return totp.Enrolment{}, err
+	}
+	if err := mayReplace(c, creds); err != nil {
+		return totp.Enrolment{}, err
+	}
+	enrolment, err := totp.Enrol(c.Username)
+	if err != nil {
+		return totp.Enrolment{}, err
+	}
+	raw, err := totp.Raw(enrolment.Secret)
+	if err != nil {
+		return totp.Enrolment{}, err
+	}
+	sealed, err := f.Sealer.Seal(ctx, seal.Totp, c.User, raw)
+	if err != nil {
+		return totp.Enrolment{}, err
+	}
+	tx := f.Store.In(c.Practice)
+	kept := tx.SetPending(c.User, creds.TotpSealed, sealed, c.Session)
+	err = tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		if !kept.Found() {
+			return nil, errChanged
+		}
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource("totp/pending", 0))}, nil
+	})
+	if err != nil {
+		return totp.Enrolment{}, err
+	}
+	return enrolment, nil
+}
+
+// ConfirmTotp makes the pending enrolment the caller's second factor and raises the session.
+func (f *Factors) ConfirmTotp(ctx context.Context, c *caller.Caller, code string) (session.Opened, error) {
+	creds, err := f.attempt(ctx, c)
+	if err != nil {
+		return session.Opened{}, err
+	}
+	if err := mayReplace(c, creds); err != nil {
+		return session.Opened{}, err
+	}
+	// Bound to the session that enrolled: another session of the same user, perhaps
+	// somebody else's, cannot confirm a secret that it has never seen, nor have its own confirmed.
+	if creds.PendingSealed == "" || creds.PendingSession == nil || *creds.PendingSession != c.Session ||
+		creds.PendingAge == nil || *creds.PendingAge >= enrolmentLife {
+		return session.Opened{}, errPending
+	}
+	step, ok, err := f.Totp(ctx, c.User, creds.PendingSealed, code, 0)
+	if err != nil {
+		return session.Opened{}, err
+	}
+	if !ok {
+		return session.Opened{}, errCode
+	}
+	tx := f.Store.In(c.Practice)
+	opening := f.Sessions.Raise(tx, c)
+	confirmed := tx.ConfirmPending(c.User, creds.PendingSealed, step)
+	return f.raise(ctx, tx, opening, func() error {
+		if !confirmed.Found() {
+			return errChanged
+		}
+		return nil
+	})
+}
+
+func (f *Factors) raise(ctx context.Context, tx *store.Tx, opening *session.Opening, check func() error) (session.Opened, error) {
+	var opened session.Opened
+	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		if err := check(); err != nil {
+			return nil, err
+		}
+		var live bool
+		if opened, live = opening.Result(); !live {
+			return nil, session.ErrOver
+		}
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource(session.Name(opened.ID), 0))}, nil
+	})
+	if err != nil {
+		return session.Opened{}, err
+	}
+	return opened, nil
+}
+
+// ChangePassword replaces the caller's password and ends the other sessions.
+func (f *Factors) ChangePassword(ctx context.Context, c *caller.Caller, current, next string) error {
+	creds, err := f.attempt(ctx, c)
+	if err != nil {
+		return err
+	}
+	ok, err := f.Hasher.Verify(ctx, creds.PasswordHash, current)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errPassword
+	}
+	if err := f.acceptable(ctx, c, current, next); err != nil {
+		return err
+	}
+	hash, err := f.Hasher.Hash(ctx, next)
+	if err != nil {
+		return err
+	}
+	tx := f.Store.In(c.Practice)
+	tx.LockUser(c.User)
+	changed := tx.SetPassword(c.User, creds.PasswordHash, hash)
+	ended := tx.EndSessions(c.User, c.Session, session.ReasonPassword)
+	return tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		if !changed.Found() {
+			return nil, errChanged
+		}
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource("password", 0), evidence.Count(len(ended.All())))}, nil
+	})
+}
+
+func (f *Factors) acceptable(ctx context.Context, c *caller.Caller, current, next string) error {
+	if password.Same(current, next) {
+		return errs.New(errs.KindInvalid, "PASSWORD_SAME", "choose a password other than the current one").
+			WithField("new_password", "is the current password")
+	}
+	tx := f.Store.In(c.Practice)
+	found := tx.User(c.User)
+	if err := tx.Read(ctx); err != nil {
+		return err
+	}
+	user, ok := found.One()
+	if !ok {
+		return session.ErrOver
+	}
+	email, err := f.Sealer.Open(ctx, seal.Email, user.ID, user.EmailSealed)
+	if err != nil {
+		return err
+	}
+	return password.Check("new_password", next, []string{user.Username, user.DisplayName, string(email)})
+}
+
+// attempt counts an attempt at a secret before anything is compared.
+func (f *Factors) attempt(ctx context.Context, c *caller.Caller) (store.Credentials, error) {
+	if err := f.Limiter.Secret(ctx, c.User); err != nil {
+		return store.Credentials{}, err
+	}
+	return f.credentials(ctx, c)
+}
+
+func (f *Factors) credentials(ctx context.Context, c *caller.Caller) (store.Credentials, error) {
+	tx := f.Store.In(c.Practice)
+	found := tx.Credentials(c.User)
+	if err := tx.Read(ctx); err != nil {
+		return store.Credentials{}, err
+	}
+	creds, ok := found.One()
+	if !ok {
+		return store.Credentials{}, session.ErrOver
+	}
+	return creds, nil
+}
+
+// mayReplace: who has a second factor needs it to get another.
+func mayReplace(c *caller.Caller, creds store.Credentials) error {
+	if creds.TotpSealed != "" && c.Assurance < accessv1.Assurance_ASSURANCE_AAL2 {
+		return errStepUp
+	}
+	return nil
+}

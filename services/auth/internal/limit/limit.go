@@ -1,0 +1,134 @@
+// Package limit bounds attempts at secrets: sign-ins for each account and each
+// address, one-time codes and password checks for each user. Windows slide and
+// are exact across replicas because they are rows in the database; their keys
+// are HMACs, so that the table names nobody. API requests are limited in Admit.
+package limit
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/services/auth/internal/seal"
+	"github.com/carekeep/carekeep/services/auth/internal/store"
+)
+
+// Window is the time over which attempts are counted (claim DH-32).
+const Window = time.Minute
+
+const (
+	keyName  = "attempts"
+	keyBytes = 32
+)
+
+// Limiter counts attempts.
+type Limiter struct {
+	store *store.Store
+	key   []byte
+	max   int
+}
+
+// New takes the installation's key, making it where there is none, and a limit per Window.
+func New(ctx context.Context, s *store.Store, sealer *seal.Sealer, perMinute int) (*Limiter, error) {
+	key, err := installationKey(ctx, s, sealer)
+	if err != nil {
+		return nil, fmt.Errorf("limit: %w", err)
+	}
+	return &Limiter{store: s, key: key, max: perMinute}, nil
+}
+
+// installationKey lets replicas that start together agree on one key: the first insert stays.
+func installationKey(ctx context.Context, s *store.Store, sealer *seal.Sealer) ([]byte, error) {
+	read := s.In(store.Platform)
+	stored := read.InstallationKey(keyName, "")
+	if err := read.Read(ctx); err != nil {
+		return nil, err
+	}
+	if !stored.Found() {
+		fresh := make([]byte, keyBytes)
+		_, _ = rand.Read(fresh)
+		wrapped, err := sealer.Seal(ctx, seal.Key, uuid.Nil, fresh)
+		if err != nil {
+			return nil, err
+		}
+		write := s.In(store.Platform)
+		stored = write.InstallationKey(keyName, wrapped)
+		if err := write.Read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	wrapped, _ := stored.One()
+	return sealer.Open(ctx, seal.Key, uuid.Nil, wrapped)
+}
+
+// SignIn counts a sign-in against the name, whether it exists or not, and the
+// address, and looks the name up in the same round trip.
+func (l *Limiter) SignIn(ctx context.Context, username, address string) (store.SignIn, bool, error) {
+	tx := l.store.In(store.Platform)
+	wait := tx.Attempt([][]byte{l.hash("account", username), l.hash("address", network(address))}, l.max, Window)
+	found := tx.SignInOf(username)
+	if err := tx.Read(ctx); err != nil {
+		return store.SignIn{}, false, err
+	}
+	if err := refused(wait, "SIGN_IN_LIMITED", "too many sign-ins"); err != nil {
+		return store.SignIn{}, false, err
+	}
+	account, ok := found.One()
+	return account, ok, nil
+}
+
+// Address counts an attempt against the address alone.
+func (l *Limiter) Address(ctx context.Context, address string) error {
+	return l.count(ctx, "SIGN_IN_LIMITED", "too many sign-ins", l.hash("address", network(address)))
+}
+
+// Secret counts an attempt of a signed-in user at a code or the current password.
+func (l *Limiter) Secret(ctx context.Context, user uuid.UUID) error {
+	return l.count(ctx, "FACTOR_LIMITED", "too many attempts", l.hash("secret", user.String()))
+}
+
+func (l *Limiter) count(ctx context.Context, reason, public string, keys ...[]byte) error {
+	tx := l.store.In(store.Platform)
+	wait := tx.Attempt(keys, l.max, Window)
+	if err := tx.Read(ctx); err != nil {
+		return err
+	}
+	return refused(wait, reason, public)
+}
+
+func refused(wait *store.Rows[*time.Duration], reason, public string) error {
+	if pause, _ := wait.One(); pause != nil {
+		return errs.New(errs.KindLimited, reason, public+"; wait before you try again").WithRetry(max(*pause, time.Millisecond))
+	}
+	return nil
+}
+
+func (l *Limiter) hash(kind, value string) []byte {
+	mac := hmac.New(sha256.New, l.key)
+	mac.Write([]byte{byte(len(kind))})
+	mac.Write([]byte(kind))
+	mac.Write([]byte(value))
+	return mac.Sum(nil)
+}
+
+// network is what one client can easily speak from: an IPv4 address, or the /64
+// that an IPv6 client picks its addresses from.
+func network(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is6() {
+		prefix, _ := ip.Prefix(64) // fails only for more bits than an address has
+		return prefix.String()
+	}
+	return ip.String()
+}

@@ -1,0 +1,77 @@
+package password
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carekeep/carekeep/libs/errs"
+)
+
+func TestPolicy(t *testing.T) {
+	t.Parallel()
+	words := []string{"dr.smith", "Agatha Smith", "agatha.smith@example.org"}
+	for name, c := range map[string]struct{ password, advice string }{
+		"seven characters":   {"q7#Lw!z", "at least 8"},
+		"too long":           {strings.Repeat("xkq ", 70), "at most 256"},
+		"common":             {"password1", "most common passwords"},
+		"leet":               {"p4ssw0rd", "most common passwords"},
+		"own name":           {"agathasmith", "your name"},
+		"own mail":           {"agatha.smith@example.org", "your name"},
+		"keyboard":           {"qwertyuiop", ""},
+		"repeats":            {"aaaaaaaaaaaa", "repeats"},
+		"sequence":           {"abcdefghijkl", ""},
+		"eight code points":  {"ääääääää", ""},
+		"accents":            {"pässwörd1", "most common"},
+		"own name, accented": {"agäthasmith", "your name"},
+		"length by bytes":    {"äöüß", "at least 8"},
+		"the product's name": {"carekeepcarekeep", ""},
+	} {
+		err := Check("password", c.password, words)
+		require.Error(t, err, name)
+		require.Equal(t, "PASSWORD_WEAK", errs.ReasonOf(err), name)
+		require.Contains(t, err.Error(), c.advice, name)
+		require.NotContains(t, err.Error(), c.password, name)
+		var typed *errs.Error
+		require.True(t, errors.As(err, &typed))
+		require.Equal(t, "password", typed.Violations()[0].Field)
+	}
+	for _, good := range []string{"correct horse battery staple", "pflaumen-säge-quark-leuchter", "k9#Vq2!xW7pZ", strings.Repeat("汉字很难猜测的密码组合", 4)} {
+		require.NoError(t, Check("password", good, words), good)
+	}
+}
+
+func TestCompatibleSpellingsAreOnePassword(t *testing.T) {
+	t.Parallel()
+	h, err := NewHasher(Default, 1, 1)
+	require.NoError(t, err)
+	phc, err := h.Hash(t.Context(), "\u00e4pfel-\ufb01sch-kuchen")
+	require.NoError(t, err)
+	same, err := h.Verify(t.Context(), phc, "a\u0308pfel-fisch-kuchen")
+	require.NoError(t, err)
+	require.True(t, same)
+}
+
+// The score must come in time whatever is typed: zxcvbn alone takes seconds for long input.
+func TestLongPasswordsAreScoredInTime(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	_ = Check("password", strings.Repeat("aB3$", 64), nil)
+	require.Less(t, time.Since(start), 2*time.Second)
+}
+
+func FuzzCheck(f *testing.F) {
+	f.Add("correct horse battery staple", "dr.smith")
+	f.Add("ääää1999-12-31ﬁﬁ", "ä")
+	f.Add("\xff\xfe12345678", "")
+	f.Add("İİİİİİİİ", "i̇")
+	f.Add("20/12/1990 ẞẞ", "x")
+	f.Fuzz(func(t *testing.T, text, word string) {
+		if err := Check("password", text, []string{word}); err != nil && errs.ReasonOf(err) != "PASSWORD_WEAK" {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,249 @@
+// Package roles says what each kind of role may do: the one place where
+// permissions are given out. It knows no database and no session; what a
+// session's assurance or a doctor's choice of modules takes away again is
+// computed here from values that are passed in.
+package roles
+
+import (
+	"slices"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	"github.com/carekeep/carekeep/libs/access"
+)
+
+// Templates of RoleKind STAFF (claim DC-03: there is no fifth kind).
+const (
+	Nurse        = "nurse"
+	Receptionist = "receptionist"
+)
+
+// Role is a kind of role and, for STAFF, its template.
+type Role struct {
+	Kind     accessv1.RoleKind
+	Template string
+}
+
+// self is what everybody may do with their own account, and read of their own practice.
+var self = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_SELF_READ,
+	accessv1.Permission_PERMISSION_SELF_SESSIONS_LIST,
+	accessv1.Permission_PERMISSION_SELF_SESSIONS_END,
+	accessv1.Permission_PERMISSION_SELF_PASSWORD_CHANGE,
+	accessv1.Permission_PERMISSION_SELF_FACTORS_ENROL,
+	accessv1.Permission_PERMISSION_SELF_FACTORS_VERIFY,
+	accessv1.Permission_PERMISSION_PRACTICES_READ,
+	accessv1.Permission_PERMISSION_ROLES_READ,
+}
+
+// singleFactor is all that a session holds before its second factor (claim
+// DH-22): enough to give or enrol that factor, to look at oneself and to leave.
+var singleFactor = access.NewPermissions(
+	accessv1.Permission_PERMISSION_SELF_READ,
+	accessv1.Permission_PERMISSION_SELF_SESSIONS_END,
+	accessv1.Permission_PERMISSION_SELF_FACTORS_ENROL,
+	accessv1.Permission_PERMISSION_SELF_FACTORS_VERIFY,
+)
+
+var users = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_USERS_CREATE,
+	accessv1.Permission_PERMISSION_USERS_READ,
+	accessv1.Permission_PERMISSION_USERS_LIST,
+	accessv1.Permission_PERMISSION_USERS_UPDATE,
+	accessv1.Permission_PERMISSION_USERS_DISABLE,
+	accessv1.Permission_PERMISSION_USERS_CONTACT_READ,
+	accessv1.Permission_PERMISSION_USERS_SESSIONS_END,
+}
+
+var staffing = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_STAFF_LIST,
+	accessv1.Permission_PERMISSION_STAFF_ASSIGN,
+	accessv1.Permission_PERMISSION_STAFF_UNASSIGN,
+	accessv1.Permission_PERMISSION_STAFF_MODULES_UPDATE,
+}
+
+var audit = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_AUDIT_ENTRIES_LIST,
+	accessv1.Permission_PERMISSION_AUDIT_ENTRIES_READ,
+	accessv1.Permission_PERMISSION_AUDIT_ADDRESSES_READ,
+	accessv1.Permission_PERMISSION_AUDIT_CHECKPOINTS_READ,
+	accessv1.Permission_PERMISSION_AUDIT_PROOFS_READ,
+	accessv1.Permission_PERMISSION_AUDIT_EXPORT,
+	accessv1.Permission_PERMISSION_AUDIT_ALERTS_LIST,
+}
+
+var careTeam = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_CARE_TEAM_READ,
+	accessv1.Permission_PERMISSION_CARE_TEAM_ADD,
+	accessv1.Permission_PERMISSION_CARE_TEAM_REMOVE,
+}
+
+var appointments = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_APPOINTMENTS_READ,
+	accessv1.Permission_PERMISSION_APPOINTMENTS_LIST,
+	accessv1.Permission_PERMISSION_APPOINTMENTS_CREATE,
+	accessv1.Permission_PERMISSION_APPOINTMENTS_UPDATE,
+	accessv1.Permission_PERMISSION_APPOINTMENTS_DELETE,
+}
+
+// superadmin runs the installation and sees no patient: practices, other
+// superadmins, the platform's audit log and backups.
+var superadmin = set(self, users, audit, []accessv1.Permission{
+	accessv1.Permission_PERMISSION_PRACTICES_CREATE,
+	accessv1.Permission_PERMISSION_PRACTICES_LIST,
+	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,
+	accessv1.Permission_PERMISSION_BACKUPS_CREATE,
+	accessv1.Permission_PERMISSION_BACKUPS_READ,
+	accessv1.Permission_PERMISSION_BACKUPS_LIST,
+	accessv1.Permission_PERMISSION_BACKUPS_RESTORE,
+})
+
+// admin runs a practice. PATIENTS_SCOPE_PRACTICE lets an admin manage care
+// teams and imports of any patient, but no permission here reads a chart.
+var admin = set(self, users, staffing, audit, careTeam, []accessv1.Permission{
+	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,
+	accessv1.Permission_PERMISSION_BILLING_SETTINGS_READ,
+	accessv1.Permission_PERMISSION_BILLING_SETTINGS_UPDATE,
+	accessv1.Permission_PERMISSION_PATIENTS_IMPORT,
+	accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE,
+})
+
+// doctor treats patients. No billing settings (claim DC-04), no user
+// administration; USERS_READ and USERS_LIST are there to find the staff to
+// assign, and show no contact data.
+var doctor = set(self, staffing, careTeam, appointments, []accessv1.Permission{
+	accessv1.Permission_PERMISSION_USERS_READ,
+	accessv1.Permission_PERMISSION_USERS_LIST,
+
+	accessv1.Permission_PERMISSION_PATIENTS_READ,
+	accessv1.Permission_PERMISSION_PATIENTS_LIST,
+	accessv1.Permission_PERMISSION_PATIENTS_SEARCH,
+	accessv1.Permission_PERMISSION_PATIENTS_CREATE,
+	accessv1.Permission_PERMISSION_PATIENTS_UPDATE,
+	accessv1.Permission_PERMISSION_PATIENTS_DELETE,
+	accessv1.Permission_PERMISSION_PATIENTS_IMPORT,
+	accessv1.Permission_PERMISSION_PATIENTS_NATIONAL_ID_READ,
+	accessv1.Permission_PERMISSION_PATIENTS_CONTACT_READ,
+
+	accessv1.Permission_PERMISSION_NOTES_READ,
+	accessv1.Permission_PERMISSION_NOTES_LIST,
+	accessv1.Permission_PERMISSION_NOTES_CREATE,
+	accessv1.Permission_PERMISSION_NOTES_UPDATE,
+	accessv1.Permission_PERMISSION_NOTES_DELETE,
+
+	accessv1.Permission_PERMISSION_PRESCRIPTIONS_READ,
+	accessv1.Permission_PERMISSION_PRESCRIPTIONS_LIST,
+	accessv1.Permission_PERMISSION_PRESCRIPTIONS_CREATE,
+	accessv1.Permission_PERMISSION_PRESCRIPTIONS_UPDATE,
+	accessv1.Permission_PERMISSION_PRESCRIPTIONS_DELETE,
+
+	accessv1.Permission_PERMISSION_APPOINTMENTS_REASON_READ,
+
+	accessv1.Permission_PERMISSION_FHIR_READ,
+	accessv1.Permission_PERMISSION_FHIR_LIST,
+	accessv1.Permission_PERMISSION_FHIR_HISTORY_READ,
+	accessv1.Permission_PERMISSION_ENCOUNTERS_READ,
+	accessv1.Permission_PERMISSION_OBSERVATIONS_READ,
+	accessv1.Permission_PERMISSION_CONDITIONS_READ,
+	accessv1.Permission_PERMISSION_PROCEDURES_READ,
+	accessv1.Permission_PERMISSION_IMMUNIZATIONS_READ,
+	accessv1.Permission_PERMISSION_ALLERGIES_READ,
+	accessv1.Permission_PERMISSION_CARE_PLANS_READ,
+	accessv1.Permission_PERMISSION_DIAGNOSTICS_READ,
+	accessv1.Permission_PERMISSION_CLAIMS_READ,
+	accessv1.Permission_PERMISSION_DIRECTORY_READ,
+	accessv1.Permission_PERMISSION_CLINICAL_OTHER_READ,
+})
+
+// nurse cares for the patients of the doctors the member acts for. No national
+// identifier, and prescriptions are read, never written.
+var nurse = set(self, appointments, []accessv1.Permission{
+	accessv1.Permission_PERMISSION_PATIENTS_READ,
+	accessv1.Permission_PERMISSION_PATIENTS_LIST,
+	accessv1.Permission_PERMISSION_PATIENTS_SEARCH,
+	accessv1.Permission_PERMISSION_PATIENTS_CONTACT_READ,
+	accessv1.Permission_PERMISSION_CARE_TEAM_READ,
+
+	accessv1.Permission_PERMISSION_NOTES_READ,
+	accessv1.Permission_PERMISSION_NOTES_LIST,
+	accessv1.Permission_PERMISSION_NOTES_CREATE,
+
+	accessv1.Permission_PERMISSION_PRESCRIPTIONS_READ,
+	accessv1.Permission_PERMISSION_PRESCRIPTIONS_LIST,
+
+	accessv1.Permission_PERMISSION_APPOINTMENTS_REASON_READ,
+
+	accessv1.Permission_PERMISSION_FHIR_READ,
+	accessv1.Permission_PERMISSION_FHIR_LIST,
+	accessv1.Permission_PERMISSION_OBSERVATIONS_READ,
+	accessv1.Permission_PERMISSION_CONDITIONS_READ,
+	accessv1.Permission_PERMISSION_IMMUNIZATIONS_READ,
+	accessv1.Permission_PERMISSION_ALLERGIES_READ,
+	accessv1.Permission_PERMISSION_CARE_PLANS_READ,
+})
+
+// receptionist keeps the calendar: when and who, not why. No prescriptions, no
+// notes, no national identifier, no raw FHIR (claim DC-04).
+var receptionist = set(self, appointments, []accessv1.Permission{
+	accessv1.Permission_PERMISSION_PATIENTS_READ,
+	accessv1.Permission_PERMISSION_PATIENTS_LIST,
+	accessv1.Permission_PERMISSION_PATIENTS_SEARCH,
+	accessv1.Permission_PERMISSION_PATIENTS_CREATE,
+	accessv1.Permission_PERMISSION_PATIENTS_CONTACT_READ,
+})
+
+var catalogue = []struct {
+	role        Role
+	permissions access.Permissions
+}{
+	{Role{Kind: accessv1.RoleKind_ROLE_KIND_SUPERADMIN}, superadmin},
+	{Role{Kind: accessv1.RoleKind_ROLE_KIND_ADMIN}, admin},
+	{Role{Kind: accessv1.RoleKind_ROLE_KIND_DOCTOR}, doctor},
+	{Role{Kind: accessv1.RoleKind_ROLE_KIND_STAFF, Template: Nurse}, nurse},
+	{Role{Kind: accessv1.RoleKind_ROLE_KIND_STAFF, Template: Receptionist}, receptionist},
+}
+
+// All returns every role there is, templates of STAFF one by one.
+func All() []Role {
+	all := make([]Role, len(catalogue))
+	for i, entry := range catalogue {
+		all[i] = entry.role
+	}
+	return all
+}
+
+// Of returns what the role may do; an unknown role may do nothing.
+func Of(r Role) access.Permissions {
+	for _, entry := range catalogue {
+		if entry.role == r {
+			return entry.permissions
+		}
+	}
+	return access.Permissions{}
+}
+
+// Known reports whether the role is in the catalogue: one of the four kinds,
+// with a template exactly where the kind is STAFF.
+func Known(r Role) bool {
+	return slices.ContainsFunc(All(), func(known Role) bool { return known == r })
+}
+
+// AtAssurance takes away what a session of the level may not do.
+func AtAssurance(held access.Permissions, level accessv1.Assurance) access.Permissions {
+	if level >= accessv1.Assurance_ASSURANCE_AAL2 {
+		return held
+	}
+	return intersect(held, singleFactor)
+}
+
+func set(groups ...[]accessv1.Permission) access.Permissions {
+	return access.NewPermissions(slices.Concat(groups...)...)
+}
+
+func intersect(a, b access.Permissions) access.Permissions {
+	for _, p := range a.List() {
+		if !b.Has(p) {
+			a.Remove(p)
+		}
+	}
+	return a
+}

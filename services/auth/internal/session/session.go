@@ -1,0 +1,169 @@
+// Package session opens, raises, lists and ends sessions. A session is at most
+// idle for 15 minutes and 12 hours old, a user has at most four (claims DH-28,
+// DH-29), and each change of assurance makes a new token (claim DC-12). Whether
+// a request may pass is decided by package admit.
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/caller"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/store"
+	"github.com/carekeep/carekeep/services/auth/internal/token"
+)
+
+// Why sessions end, as stored.
+const (
+	ReasonSignedOut = "SIGNED_OUT"
+	ReasonEnded     = "ENDED"
+	ReasonPassword  = "PASSWORD_CHANGED"
+	ReasonDisabled  = "USER_DISABLED"
+)
+
+// Sessions works on sessions.
+type Sessions struct {
+	store *store.Store
+	life  store.Lifetimes
+}
+
+// New makes a Sessions.
+func New(s *store.Store, life store.Lifetimes) *Sessions { return &Sessions{store: s, life: life} }
+
+// Client is where a session is used from.
+type Client struct {
+	Address   string
+	UserAgent string
+}
+
+// Opened is a session as its user gets it. Token is shown this once.
+type Opened struct {
+	ID        uuid.UUID
+	User      uuid.UUID
+	Token     string
+	Assurance accessv1.Assurance
+	IdleEnd   time.Time
+	End       time.Time
+}
+
+// Opening is a session that the transaction will have opened.
+type Opening struct {
+	session Opened
+	times   *store.Rows[store.Times]
+	evicted *store.Rows[uuid.UUID]
+	idle    time.Duration
+}
+
+// Open adds to a transaction in the user's practice what opens a session,
+// evicting the oldest where there would be too many.
+func (s *Sessions) Open(tx *store.Tx, user uuid.UUID, level accessv1.Assurance, client Client) *Opening {
+	o := &Opening{
+		session: Opened{ID: uuid.Must(uuid.NewV7()), User: user, Token: token.New(token.Session), Assurance: level},
+		idle:    s.life.Idle,
+	}
+	tx.LockUser(user)
+	o.times, o.evicted = tx.OpenSession(store.NewSession{
+		ID: o.session.ID, User: user, TokenHash: token.Hash(o.session.Token), Assurance: level,
+		Address: client.Address, UserAgent: client.UserAgent,
+	}, s.life)
+	return o
+}
+
+// Raise adds to a transaction what gives the caller's session two factors and a
+// new token; the old token dies with the commit.
+func (s *Sessions) Raise(tx *store.Tx, c *caller.Caller) *Opening {
+	o := &Opening{
+		session: Opened{ID: c.Session, User: c.User, Token: token.New(token.Session), Assurance: accessv1.Assurance_ASSURANCE_AAL2},
+		idle:    s.life.Idle, evicted: &store.Rows[uuid.UUID]{},
+	}
+	tx.LockUser(c.User)
+	o.times = tx.RaiseSession(c.Session, c.User, token.Hash(o.session.Token), s.life.Idle)
+	return o
+}
+
+// Result is the session once the transaction was sent; false where it is no longer live.
+func (o *Opening) Result() (Opened, bool) {
+	times, ok := o.times.One()
+	if !ok {
+		return Opened{}, false
+	}
+	result := o.session
+	result.IdleEnd, result.End = times.LastUse.Add(o.idle), times.Expires
+	if result.End.Before(result.IdleEnd) {
+		result.IdleEnd = result.End
+	}
+	return result, true
+}
+
+// Evicted are the events of the sessions that had to make room, for the user named by mods.
+func (o *Opening) Evicted(r *evidence.Recorder, mods ...func(*auditv1.Event)) []*auditv1.Event {
+	var events []*auditv1.Event
+	for _, id := range o.evicted.All() {
+		events = append(events, r.Event(append(mods,
+			evidence.Action(accessv1.Action_ACTION_SESSION_CHANGE),
+			evidence.Resource(Name(id), 0),
+			func(e *auditv1.Event) { e.Reason = "SESSION_EVICTED" })...))
+	}
+	return events
+}
+
+// Name is the resource name of a session.
+func Name(id uuid.UUID) string { return "sessions/" + id.String() }
+
+// ErrOver answers a caller whose session ended while the request was under way.
+var ErrOver = errs.New(errs.KindUnauthenticated, "SESSION_OVER", "the session is over; sign in again")
+
+// SignOut ends the caller's session.
+func (s *Sessions) SignOut(ctx context.Context, c *caller.Caller) error {
+	tx := s.store.In(c.Practice)
+	tx.LockUser(c.User)
+	tx.EndSession(c.Session, c.User, ReasonSignedOut)
+	return tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource(Name(c.Session), 0))}, nil
+	})
+}
+
+// List returns the caller's live sessions, oldest first.
+func (s *Sessions) List(ctx context.Context, c *caller.Caller) ([]store.Session, error) {
+	tx := s.store.In(c.Practice)
+	list := tx.Sessions(c.User, s.life.Idle)
+	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Count(len(list.All())))}, nil
+	})
+	return list.All(), err
+}
+
+// End ends one of the caller's own sessions.
+func (s *Sessions) End(ctx context.Context, c *caller.Caller, id uuid.UUID) error {
+	tx := s.store.In(c.Practice)
+	tx.LockUser(c.User)
+	ended := tx.EndSession(id, c.User, ReasonEnded)
+	return tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		if !ended.Found() {
+			return nil, errs.New(errs.KindNotFound, "SESSION_NOT_FOUND", "there is no such open session")
+		}
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource(Name(id), 0))}, nil
+	})
+}
+
+// EndAllOf ends the sessions of a user of the caller's practice and says how many there were.
+func (s *Sessions) EndAllOf(ctx context.Context, c *caller.Caller, user uuid.UUID) (int, error) {
+	tx := s.store.In(c.Practice)
+	found := tx.User(user)
+	tx.LockUser(user)
+	ended := tx.EndSessions(user, uuid.Nil, ReasonEnded)
+	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		if !found.Found() {
+			return nil, errs.New(errs.KindNotFound, "USER_NOT_FOUND", "there is no such user")
+		}
+		return []*auditv1.Event{evidence.From(ctx).Event(
+			evidence.Resource("users/"+user.String(), 0), evidence.Count(len(ended.All())))}, nil
+	})
+	return len(ended.All()), err
+}
