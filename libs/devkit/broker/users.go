@@ -11,8 +11,9 @@ import (
 // An identity that is not here, such as the gateway's, is refused.
 func Users(trustDomain string) []*server.User {
 	users := []*server.User{user(trustDomain, "audit",
-		[]string{"$JS.API.>", "$JS.ACK.>", "audit.receipts.*"},
-		[]string{outbox.InboxPrefix("audit") + ".>"})}
+		// A replica that is not the log's writer hands its own events on as others do.
+		[]string{"$JS.API.>", "$JS.ACK.>", "audit.receipts.*", outbox.EventSubject("audit")},
+		[]string{outbox.ReceiptSubject("audit"), outbox.InboxPrefix("audit") + ".>"})}
 	for _, service := range []string{"auth", "records", "backup"} {
 		users = append(users, user(trustDomain, service,
 			[]string{outbox.EventSubject(service)},
