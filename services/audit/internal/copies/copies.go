@@ -1,0 +1,223 @@
+// Package copies keeps signed checkpoints in a folder outside the database, each file
+// written once. They are what shows that a database was rolled back or rewritten
+// together with its own checkpoints; put the folder where the database's
+// administrators cannot reach.
+package copies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/carekeep/carekeep/libs/ledger"
+	"github.com/carekeep/carekeep/libs/telemetry"
+)
+
+// KeyFile is the file in the folder with the keys that verify the checkpoints.
+const KeyFile = "verifier.key"
+
+const (
+	suffix = ledger.KeptSuffix
+	// Every bounds the files under load: a checkpoint is copied at once when the last
+	// copy is older than this, else when it is.
+	Every = 5 * time.Second
+)
+
+// Folder is a folder of checkpoints: one folder a day, in it one file a checkpoint,
+// named {size}.note.
+type Folder struct {
+	dir   string
+	log   *slog.Logger
+	every time.Duration
+
+	mu     sync.Mutex
+	latest string
+	fault  error
+	wake   chan struct{}
+}
+
+// Open makes the folder unless it exists, and checks that it can be written.
+func Open(dir string, log *slog.Logger) (*Folder, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("checkpoint copies: %w", err)
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint copies: %w", err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return nil, fmt.Errorf("checkpoint copies: %w", err)
+	}
+	return &Folder{dir: dir, log: log, every: Every, wake: make(chan struct{}, 1)}, nil
+}
+
+// Keep takes a signed checkpoint to be written. Under load only the newest is.
+func (f *Folder) Keep(signed string) {
+	f.mu.Lock()
+	f.latest = signed
+	f.mu.Unlock()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run writes what Keep takes until ctx ends, and then what is left.
+func (f *Folder) Run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			f.flush()
+			return
+		case <-f.wake:
+			f.flush()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(f.every):
+		}
+	}
+}
+
+// Ready says whether the last copy could be written.
+func (f *Folder) Ready(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fault
+}
+
+func (f *Folder) flush() {
+	f.mu.Lock()
+	signed := f.latest
+	f.latest = ""
+	f.mu.Unlock()
+	if signed == "" {
+		return
+	}
+	err := f.write(signed)
+	if err != nil {
+		f.log.Error("a checkpoint was not copied outside the database", telemetry.KeyError, err.Error())
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault = err
+	if err != nil && f.latest == "" {
+		f.latest = signed // again with the next one
+	}
+}
+
+func (f *Folder) write(signed string) error {
+	text, _, _ := strings.Cut(signed, "\n\n")
+	c, err := ledger.ParseCheckpoint(text + "\n")
+	if err != nil {
+		return err
+	}
+	day := filepath.Join(f.dir, c.Time.Format(time.DateOnly))
+	if err := os.MkdirAll(day, 0o750); err != nil {
+		return fmt.Errorf("checkpoint copies: %w", err)
+	}
+	return writeOnce(filepath.Join(day, strconv.FormatInt(c.Size, 10)+suffix), signed)
+}
+
+// WriteKeys stores the verifier keys beside the checkpoints.
+func (f *Folder) WriteKeys(text string) error {
+	path := filepath.Join(f.dir, KeyFile)
+	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+		return nil
+	}
+	return write(path, text, os.Rename)
+}
+
+// writeOnce never replaces a file: one with other content is left as it is.
+func writeOnce(path, text string) error {
+	err := write(path, text, os.Link)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if old, readErr := os.ReadFile(path); readErr != nil || string(old) != text {
+		return fmt.Errorf("checkpoint copies: %s holds another checkpoint: %w", path, err)
+	}
+	return nil
+}
+
+// write puts a whole file in place by publish, and sees to it that it survives a power failure.
+func write(path, text string, publish func(from, to string) error) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return fmt.Errorf("checkpoint copies: %w", err)
+	}
+	_, err = tmp.WriteString(text)
+	err = errors.Join(err, tmp.Chmod(0o440), tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = publish(tmp.Name(), path)
+	}
+	if removeErr := os.Remove(tmp.Name()); !errors.Is(removeErr, fs.ErrNotExist) {
+		err = errors.Join(err, removeErr)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint copies: %w", err)
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Newest returns the largest checkpoint in the folder, "" where there is none. The log's
+// time never runs backwards, so it is in the newest day that holds any.
+func (f *Folder) Newest() (string, error) {
+	days, err := os.ReadDir(f.dir)
+	if err != nil {
+		return "", fmt.Errorf("checkpoint copies: %w", err)
+	}
+	for _, day := range slices.Backward(days) {
+		if !day.IsDir() {
+			continue
+		}
+		path, err := largest(filepath.Join(f.dir, day.Name()))
+		if err != nil {
+			return "", err
+		}
+		if path == "" {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("checkpoint copies: %w", err)
+		}
+		return string(text), nil
+	}
+	return "", nil
+}
+
+func largest(day string) (string, error) {
+	files, err := os.ReadDir(day)
+	if err != nil {
+		return "", fmt.Errorf("checkpoint copies: %w", err)
+	}
+	most, path := int64(0), ""
+	for _, file := range files {
+		name, found := strings.CutSuffix(file.Name(), suffix)
+		if size, err := strconv.ParseInt(name, 10, 64); found && err == nil && size > most {
+			most, path = size, filepath.Join(day, file.Name())
+		}
+	}
+	return path, nil
+}

@@ -1,0 +1,77 @@
+// Command audit keeps the log of every access: it appends what services record, signs
+// the tree over it, shows it to those who may see it, and proves what it shows.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/carekeep/carekeep/libs/config"
+	"github.com/carekeep/carekeep/libs/mtls"
+	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/services/audit/migrations"
+)
+
+type commands struct {
+	Serve   serve   `cmd:"" help:"Append events and serve the audit API."`
+	Migrate migrate `cmd:"" help:"Bring the tables up to date; run it under the identity that owns them."`
+	Export  export  `cmd:"" help:"Write the whole log, straight from the database, for \"carekeep audit verify\"."`
+}
+
+type configured struct {
+	Config string `required:"" type:"path" help:"Configuration file; config/audit.example.yaml explains it."`
+}
+
+// open reads what every command needs.
+func (c configured) open() (Settings, *mtls.Source, *slog.Logger, error) {
+	log := telemetry.NewLogger(os.Stderr, "audit", slog.LevelInfo)
+	var settings Settings
+	if err := config.Load(c.Config, &settings); err != nil {
+		return settings, nil, nil, err
+	}
+	identity, err := mtls.Load(settings.Server.Files(), log)
+	if err != nil {
+		return settings, nil, nil, fmt.Errorf("identity: %w", err)
+	}
+	return settings, identity, log, nil
+}
+
+type serve struct{ configured }
+
+// Run serves until ctx ends.
+func (c *serve) Run(ctx context.Context) error {
+	settings, identity, log, err := c.open()
+	if err != nil {
+		return err
+	}
+	service, err := newService(ctx, settings, identity, log)
+	if err != nil {
+		return err
+	}
+	return service.run(ctx)
+}
+
+type migrate struct{ configured }
+
+// Run applies what is new.
+func (c *migrate) Run(ctx context.Context) error {
+	settings, identity, _, err := c.open()
+	if err != nil {
+		return err
+	}
+	return pg.Migrate(ctx, settings.Database, identity, migrations.Set)
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cli := kong.Parse(&commands{}, kong.Name("audit"), kong.Description("The log of every access."), kong.BindTo(ctx, (*context.Context)(nil)))
+	cli.FatalIfErrorf(cli.Run())
+}

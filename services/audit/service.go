@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/mtls"
+	"github.com/carekeep/carekeep/libs/outbox"
+	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/libs/server"
+	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/libs/transit"
+	"github.com/carekeep/carekeep/services/audit/internal/api"
+	"github.com/carekeep/carekeep/services/audit/internal/appender"
+	"github.com/carekeep/carekeep/services/audit/internal/copies"
+	"github.com/carekeep/carekeep/services/audit/internal/intake"
+	"github.com/carekeep/carekeep/services/audit/internal/keys"
+	"github.com/carekeep/carekeep/services/audit/internal/sink"
+	"github.com/carekeep/carekeep/services/audit/internal/store"
+)
+
+// service is one replica with its connections.
+type service struct {
+	log      *slog.Logger
+	pool     *pgxpool.Pool
+	conn     *nats.Conn
+	transit  *transit.Client
+	copies   *copies.Folder
+	keys     *keys.Transit
+	intake   *intake.Intake
+	appender *appender.Appender
+	server   *server.Server
+}
+
+// newService connects and builds; nothing runs yet. Dependencies that are down do not
+// stop it: readiness tells which they are.
+func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slog.Logger) (_ *service, err error) {
+	v := &service{log: log}
+	defer func() {
+		if err != nil {
+			v.close()
+		}
+	}()
+	if v.copies, err = copies.Open(string(s.CheckpointDir), log); err != nil {
+		return nil, err
+	}
+	if v.pool, err = pg.Open(ctx, s.Database, identity); err != nil {
+		return nil, err
+	}
+	if v.transit, err = transit.New(s.Transit, identity); err != nil {
+		return nil, err
+	}
+	if v.conn, err = outbox.Connect(s.Broker.Broker, identity, "audit", log); err != nil {
+		return nil, err
+	}
+	if v.intake, err = intake.New(v.conn, s.Broker.Broker, s.Broker.Replicas, log, time.Now); err != nil {
+		return nil, err
+	}
+	v.keys = keys.New(v.transit, s.LogName)
+	v.appender = appender.New(appender.Options{
+		Pool: v.pool, Log: log, Now: time.Now, Name: s.LogName, Keys: v.keys, Copies: v.copies, Lead: v.intake.Run,
+	})
+	own, err := sink.New(v.appender, v.conn, log, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	entries := store.New(v.pool)
+	v.server, err = server.New(ctx, s.Server, server.Options{
+		Service: accessv1.Service_SERVICE_AUDIT, Sink: own, Identity: identity, Log: log,
+		Ready: map[string]func(context.Context) error{
+			"database": entries.Ready, "broker": v.intake.Ready, "transit": v.transit.Ready,
+			"log": v.appender.Ready, "checkpoint_copies": v.copies.Ready,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, own))
+	return v, nil
+}
+
+// run serves until ctx ends. The appender goes on until the last RPC is recorded, and
+// what it leaves is receipted and copied after that.
+func (v *service) run(ctx context.Context) error {
+	defer v.close()
+	stopAppending := start(ctx, v.appender.Run)
+	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys)
+	err := v.server.Serve(ctx)
+	stopAppending()
+	stopRest()
+	if v.conn.IsConnected() {
+		err = errors.Join(err, v.conn.FlushTimeout(time.Second))
+	}
+	return err
+}
+
+// start runs jobs that outlive ctx, and returns what stops them and waits.
+func start(ctx context.Context, jobs ...func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	for _, job := range jobs {
+		running.Go(func() { job(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// writeKeys stores the verifier keys beside the checkpoint copies, as soon as transit tells them.
+func (v *service) writeKeys(ctx context.Context) {
+	for {
+		text, err := v.keys.File(ctx)
+		if err == nil {
+			err = v.copies.WriteKeys(text)
+		}
+		if err == nil {
+			return
+		}
+		v.log.WarnContext(ctx, "the verifier keys are not beside the checkpoint copies yet", telemetry.KeyError, err.Error())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(5 * time.Second):
+		}
+	}
+}
+
+func (v *service) close() {
+	if v.conn != nil {
+		v.conn.Close()
+	}
+	if v.pool != nil {
+		v.pool.Close()
+	}
+	if v.transit != nil {
+		v.transit.Close()
+	}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/carekeep/carekeep/libs/config"
+	"github.com/carekeep/carekeep/libs/ledger"
+	"github.com/carekeep/carekeep/libs/outbox"
+	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/libs/server"
+	"github.com/carekeep/carekeep/libs/transit"
+)
+
+// Settings is the configuration file; config/audit.example.yaml explains it.
+type Settings struct {
+	Server   server.Config  `yaml:",inline"`
+	Database pg.Config      `yaml:"database" config:"required"`
+	Broker   Broker         `yaml:"broker" config:"required"`
+	Transit  transit.Config `yaml:"transit" config:"required"`
+	// CheckpointDir is a folder outside the database for copies of signed checkpoints.
+	CheckpointDir config.Path `yaml:"checkpoint_dir" config:"required"`
+	// LogName is the log's origin, which its verifier key carries. It never changes.
+	LogName string `yaml:"log_name" config:"required"`
+}
+
+// Broker is the broker, and what the stream needs that this service makes.
+type Broker struct {
+	outbox.Broker `yaml:",inline"`
+	// Replicas is how many servers keep each message; 1 by default.
+	Replicas int `yaml:"replicas"`
+}
+
+// Validate implements config.Validator.
+func (s *Settings) Validate() error {
+	if s.Broker.Replicas < 0 || s.Broker.Replicas > 5 {
+		return errors.New("broker.replicas must be 1 to 5, or left out for 1")
+	}
+	// A name that no verifier key can carry would be found out only at the first checkpoint.
+	if _, err := ledger.VerifierKey(s.LogName, make([]byte, 32)); err != nil {
+		return fmt.Errorf("log_name: %w", err)
+	}
+	return nil
+}
