@@ -152,7 +152,9 @@ func TestStoppingLetsRPCsFinish(t *testing.T) {
 		return &auditv1.Entry{Seq: 42}, ctx.Err()
 	}
 	// A health watch would last as long as its client; it must not hold the shutdown up.
-	watch, err := grpc_health_v1.NewHealthClient(r.conn).Watch(r.context(), &grpc_health_v1.HealthCheckRequest{})
+	watching, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	watch, err := grpc_health_v1.NewHealthClient(r.conn).Watch(watching, &grpc_health_v1.HealthCheckRequest{})
 	require.NoError(t, err)
 	answers := make(chan error, 1)
 	go func() {
@@ -167,7 +169,7 @@ func TestStoppingLetsRPCsFinish(t *testing.T) {
 	require.Eventually(t, func() bool {
 		last, err := watch.Recv()
 		return err != nil || last.GetStatus() == grpc_health_v1.HealthCheckResponse_NOT_SERVING
-	}, wait, every, "health says so first")
+	}, wait, every, "the watch ends")
 	late := r.dial("gateway")
 	require.Eventually(t, func() bool {
 		_, err := invoke(r.as(readEntries), late, openRPC, 1)
@@ -175,24 +177,36 @@ func TestStoppingLetsRPCsFinish(t *testing.T) {
 	}, wait, every, "no new RPC is taken")
 	close(release)
 	require.NoError(t, <-answers)
+	begin := time.Now()
 	r.end()
+	require.Less(t, time.Since(begin), 5*time.Second)
 }
 
 func TestDrainTimeCutsWhatDoesNotEnd(t *testing.T) {
 	r := newRig(t)
 	r.cfg.Limits.DrainSeconds = 1
 	r.start()
-	var ended atomic.Bool
+	cut, release := make(chan struct{}), make(chan struct{})
 	r.probe.stream = func(ss grpc.ServerStream) error {
 		_ = ss.SendMsg(&auditv1.Entry{})
 		<-ss.Context().Done()
-		ended.Store(true)
+		close(cut)
+		<-release
 		return ss.Context().Err()
 	}
 	ss := r.open(r.as(readEntries), streamRPC)
 	require.NoError(t, ss.RecvMsg(&auditv1.Entry{}))
+	begin := time.Now()
+	r.stop()
+	<-cut
+	require.Less(t, time.Since(begin), 5*time.Second, "cut by the drain time, not by the deadline of the RPC")
+	select {
+	case <-r.stopped:
+		require.Fail(t, "Serve returned while a handler ran, which may still use the database")
+	case <-time.After(300 * time.Millisecond):
+	}
+	close(release)
 	r.end()
-	require.True(t, ended.Load(), "Serve returns only after the last handler")
 	require.Len(t, r.sink.take(), 1)
 }
 
