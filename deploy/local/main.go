@@ -12,13 +12,16 @@ import (
 )
 
 type commands struct {
+	Up       upCommand       `cmd:"" help:"Run the whole suite until Ctrl-C."`
+	Totp     totpCommand     `cmd:"" help:"Print the current one-time code of a seeded user."`
 	Broker   brokerCommand   `cmd:"" help:"Run the message broker of a stack; up and the tests start it."`
 	Generate generateCommand `cmd:"" help:"Write a FHIR bundle of synthetic patients to standard output."`
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	// A second Ctrl-C ends us at once, and every process with us.
+	context.AfterFunc(ctx, stop)
 	cli := kong.Parse(&commands{}, kong.Name("carekeep-local"), kong.Description("The whole suite on one machine."),
 		kong.BindTo(ctx, (*context.Context)(nil)))
 	cli.FatalIfErrorf(cli.Run())

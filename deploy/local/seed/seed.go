@@ -1,12 +1,14 @@
 package seed
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -60,19 +62,23 @@ func (s *seeder) choose() error {
 	return s.people.save()
 }
 
-// superadmin is made by the command line of auth, which works once and only on
-// an installation that has none.
+// superadmin is made by the command line of auth, which works only on an
+// installation that has none, and prints the invitation.
 func (s *seeder) superadmin(ctx context.Context) error {
 	p := s.people.Person(Superadmin)
 	if p.User != "" {
 		return nil
 	}
-	out, err := exec.CommandContext(ctx, s.place.Binary("auth"), "bootstrap", "--config", s.place.ConfigFile("auth"),
-		"--username", p.Username, "--email", p.Email).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("auth bootstrap: %w\n%s", err, out)
+	bootstrap := exec.CommandContext(ctx, s.place.Binary("auth"), "bootstrap", "--config", s.place.ConfigFile("auth"),
+		"--username", p.Username, "--email", p.Email)
+	var complaint bytes.Buffer
+	bootstrap.Stderr = &complaint
+	out, err := bootstrap.Output()
+	// A seeding that broke off may have come this far: then the password is known already.
+	if err != nil && !strings.Contains(complaint.String(), "superadmin already") {
+		return fmt.Errorf("auth bootstrap: %w\n%s", err, complaint.String())
 	}
-	return s.join(ctx, p)
+	return s.join(ctx, p, string(bytes.TrimSpace(out)))
 }
 
 func (s *seeder) practices(ctx context.Context) error {
@@ -93,7 +99,7 @@ func (s *seeder) practices(ctx context.Context) error {
 			return err
 		}
 		s.people.Practices[practice] = made.GetName()
-		if err := s.join(ctx, p); err != nil {
+		if err := s.invited(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -115,7 +121,7 @@ func (s *seeder) users(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.join(ctx, p); err != nil {
+		if err := s.invited(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -141,13 +147,22 @@ func (s *seeder) assign(ctx context.Context) error {
 	return nil
 }
 
-// join accepts the person's invitation, sets the password and enrols the second factor.
-func (s *seeder) join(ctx context.Context, p *Person) error {
+// invited lets the person join with the invitation that came by mail.
+func (s *seeder) invited(ctx context.Context, p *Person) error {
+	invitation, err := invitation(ctx, s.place, p.Email)
+	if err != nil {
+		return err
+	}
+	return s.join(ctx, p, invitation)
+}
+
+// join accepts an invitation, sets the password and enrols the second factor.
+func (s *seeder) join(ctx context.Context, p *Person, invitation string) error {
 	client, err := Client(s.place, p)
 	if err != nil {
 		return err
 	}
-	session, err := s.firstSession(ctx, client, p)
+	session, err := firstSession(ctx, client, p, invitation)
 	if err != nil {
 		return err
 	}
@@ -164,23 +179,26 @@ func (s *seeder) join(ctx context.Context, p *Person) error {
 }
 
 // firstSession accepts the invitation or, where a seeding broke off after that, signs in.
-func (s *seeder) firstSession(ctx context.Context, client *api.Client, p *Person) (*authv1.SignInResponse, error) {
-	token, err := invitation(ctx, s.place, p.Email)
-	if err != nil {
-		return nil, err
-	}
+func firstSession(ctx context.Context, client *api.Client, p *Person, invitation string) (*authv1.SignInResponse, error) {
 	var session authv1.SignInResponse
-	err = client.Call(ctx, http.MethodPost, "/v1/auth:acceptInvitation", &authv1.AcceptInvitationRequest{InvitationToken: token, Password: p.Password}, &session)
-	if refusal := (*api.Refusal)(nil); errors.As(err, &refusal) && refusal.Code == codes.Unauthenticated {
-		if p.TotpSecret != "" {
-			if again, err := client.SignIn(ctx, p.Username, p.Password, p.TotpSecret); err == nil {
-				return again, nil
-			}
+	if invitation != "" {
+		request := &authv1.AcceptInvitationRequest{InvitationToken: invitation, Password: p.Password}
+		err := client.Call(ctx, http.MethodPost, "/v1/auth:acceptInvitation", request, &session)
+		if err == nil {
+			return &session, nil
 		}
-		err = client.Call(ctx, http.MethodPost, "/v1/auth:signIn", &authv1.SignInRequest{Username: p.Username, Password: p.Password}, &session)
+		if refusal := (*api.Refusal)(nil); !errors.As(err, &refusal) || refusal.Code != codes.Unauthenticated {
+			return nil, fmt.Errorf("%s: %w", p.Username, err)
+		}
 	}
+	if p.TotpSecret != "" {
+		if session, err := client.SignIn(ctx, p.Username, p.Password, p.TotpSecret); err == nil {
+			return session, nil
+		}
+	}
+	err := client.Call(ctx, http.MethodPost, "/v1/auth:signIn", &authv1.SignInRequest{Username: p.Username, Password: p.Password}, &session)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w; if the data folder was mixed from two stacks, remove it", p.Username, err)
+		return nil, fmt.Errorf("%s: %w; if the data folder holds parts of two stacks, remove it", p.Username, err)
 	}
 	return &session, nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -189,7 +190,7 @@ func (p *Place) Source(name string) (*mtls.Source, error) {
 			return nil, fmt.Errorf("identity %s: %w", name, err)
 		}
 	}
-	source, err := mtls.Load(files, nil)
+	source, err := mtls.Load(files, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, fmt.Errorf("identity %s: %w", name, err)
 	}

@@ -14,16 +14,16 @@ import (
 
 // Ports are where the parts listen on 127.0.0.1; 0 takes a free one.
 type Ports struct {
-	Gateway  int `json:"gateway" default:"8443" env:"CAREKEEP_GATEWAY_PORT" help:"Port of the REST API."`
-	Inbox    int `json:"inbox" default:"8025" env:"CAREKEEP_INBOX_PORT" help:"Port of the inbox page."`
-	Mail     int `json:"mail" default:"8026" env:"CAREKEEP_MAIL_PORT" help:"Port of the inbox's SMTP server."`
-	Auth     int `json:"auth" default:"8101" env:"CAREKEEP_AUTH_PORT" help:"Port of the auth service."`
-	Records  int `json:"records" default:"8102" env:"CAREKEEP_RECORDS_PORT" help:"Port of the records service."`
-	Audit    int `json:"audit" default:"8103" env:"CAREKEEP_AUDIT_PORT" help:"Port of the audit service."`
-	Backup   int `json:"backup" default:"8104" env:"CAREKEEP_BACKUP_PORT" help:"Port of the backup service."`
-	Postgres int `json:"postgres" default:"8132" env:"CAREKEEP_POSTGRES_PORT" help:"Port of PostgreSQL."`
-	Broker   int `json:"broker" default:"8122" env:"CAREKEEP_BROKER_PORT" help:"Port of NATS."`
-	Transit  int `json:"transit" default:"8120" env:"CAREKEEP_TRANSIT_PORT" help:"Port of the transit engine."`
+	Gateway  int `json:"gateway" name:"gateway-port" default:"8443" env:"CAREKEEP_GATEWAY_PORT" help:"Port of the REST API."`
+	Inbox    int `json:"inbox" name:"inbox-port" default:"8025" env:"CAREKEEP_INBOX_PORT" help:"Port of the inbox page."`
+	Mail     int `json:"mail" name:"mail-port" default:"8026" env:"CAREKEEP_MAIL_PORT" help:"Port of the inbox's SMTP server."`
+	Auth     int `json:"auth" name:"auth-port" default:"8101" env:"CAREKEEP_AUTH_PORT" help:"Port of the auth service."`
+	Records  int `json:"records" name:"records-port" default:"8102" env:"CAREKEEP_RECORDS_PORT" help:"Port of the records service."`
+	Audit    int `json:"audit" name:"audit-port" default:"8103" env:"CAREKEEP_AUDIT_PORT" help:"Port of the audit service."`
+	Backup   int `json:"backup" name:"backup-port" default:"8104" env:"CAREKEEP_BACKUP_PORT" help:"Port of the backup service."`
+	Postgres int `json:"postgres" name:"postgres-port" default:"8132" env:"CAREKEEP_POSTGRES_PORT" help:"Port of PostgreSQL."`
+	Broker   int `json:"broker" name:"broker-port" default:"8122" env:"CAREKEEP_BROKER_PORT" help:"Port of NATS."`
+	Transit  int `json:"transit" name:"transit-port" default:"8120" env:"CAREKEEP_TRANSIT_PORT" help:"Port of the transit engine."`
 }
 
 // each names every port, by the names that parts, flags and messages use.

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/carekeep/carekeep/deploy/local/api"
+	"github.com/carekeep/carekeep/deploy/local/seed"
+	"github.com/carekeep/carekeep/deploy/local/stack"
+)
+
+// dataFlag is the folder that up, demo and totp share.
+type dataFlag struct {
+	Data string `default:".data" type:"path" env:"CAREKEEP_DATA" help:"Folder of the stack's data."`
+}
+
+type upCommand struct {
+	dataFlag
+	stack.Ports
+}
+
+// Run runs the stack until it is told to stop.
+func (c *upCommand) Run(ctx context.Context) error {
+	fmt.Printf("Starting carekeep; the first start builds and sets up everything, which takes minutes.\n")
+	s, err := stack.Start(ctx, stack.Options{Dir: c.Data, Ports: c.Ports, Stdout: os.Stdout})
+	if ctx.Err() != nil {
+		fmt.Println("Stopped.")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		fmt.Println("Stopping; press Ctrl-C again to end everything at once.")
+		s.Close()
+		fmt.Println("Stopped.")
+	}()
+	begun := time.Now()
+	people, err := seed.Run(ctx, s.Place)
+	if err != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	fmt.Printf("  %-16s ready in %s\n", "people", time.Since(begun).Round(time.Millisecond))
+	if err := welcome(s.Place, people); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func welcome(place *stack.Place, people *seed.Credentials) error {
+	fmt.Printf(`
+carekeep is ready.
+
+  API            %s
+  Documentation  %s/docs
+  Inbox          %s   (mail and text messages)
+  Authority      %s
+  Users          %s
+
+`, place.URL(), place.URL(), place.InboxURL(), relative(place.CAFile()), relative(place.Credentials()))
+	for _, name := range []string{seed.Admin, seed.Smith} {
+		p := people.Person(name)
+		code, err := api.Code(p.TotpSecret, time.Now())
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  %-16s %-16s password %s   code now %s   %s\n", p.DisplayName, p.Username, p.Password, code, otpauth(p))
+	}
+	fmt.Printf(`
+Sign in; the answer holds a session token for "Authorization: Bearer":
+
+  curl --cacert %s %s/v1/auth:signIn -H 'Content-Type: application/json' \
+    -d "{\"username\":\"%s\",\"password\":\"%s\",\"totpCode\":\"$(%s totp %s)\"}"
+
+Play the story with "make demo" in another terminal. Ctrl-C stops everything.
+`, relative(place.CAFile()), place.URL(), seed.Smith, people.Person(seed.Smith).Password, relative(place.Binary("carekeep-local")), seed.Smith)
+	return nil
+}
+
+// otpauth is the secret as an authenticator app takes it.
+func otpauth(p *seed.Person) string {
+	return "otpauth://totp/carekeep:" + p.Username + "?secret=" + p.TotpSecret + "&issuer=carekeep"
+}
+
+// relative shortens a path below the working directory.
+func relative(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	short, err := filepath.Rel(here, path)
+	if err != nil || strings.HasPrefix(short, "..") {
+		return path
+	}
+	return short
+}
