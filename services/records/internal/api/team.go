@@ -1,0 +1,64 @@
+package api
+
+import (
+	"context"
+	"strings"
+
+	"github.com/google/uuid"
+
+	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+)
+
+const team = "/careTeam"
+
+func showTeam(patient uuid.UUID, members []uuid.UUID, err error) (*recordsv1.CareTeam, error) {
+	if err != nil {
+		return nil, err
+	}
+	out := &recordsv1.CareTeam{Name: patients + patient.String() + team}
+	for _, m := range members {
+		out.Users = append(out.Users, "users/"+m.String())
+	}
+	return out, nil
+}
+
+func teamMember(name, user string) (patient, member uuid.UUID, err error) {
+	if patient, err = patientID("name", strings.TrimSuffix(name, team)); err != nil {
+		return
+	}
+	list, err := ids("user", user, "users")
+	if err != nil {
+		return
+	}
+	return patient, list[0], nil
+}
+
+// GetCareTeam implements the RPC.
+func (s *Service) GetCareTeam(ctx context.Context, r *recordsv1.GetCareTeamRequest) (*recordsv1.CareTeam, error) {
+	patient, err := patientID("name", strings.TrimSuffix(r.GetName(), team))
+	if err != nil {
+		return nil, err
+	}
+	members, err := s.chart.Team(ctx, patient)
+	return showTeam(patient, members, err)
+}
+
+// AddCareTeamMember implements the RPC.
+func (s *Service) AddCareTeamMember(ctx context.Context, r *recordsv1.AddCareTeamMemberRequest) (*recordsv1.CareTeam, error) {
+	patient, user, err := teamMember(r.GetName(), r.GetUser())
+	if err != nil {
+		return nil, err
+	}
+	members, err := s.chart.AddToTeam(ctx, patient, user)
+	return showTeam(patient, members, err)
+}
+
+// RemoveCareTeamMember implements the RPC.
+func (s *Service) RemoveCareTeamMember(ctx context.Context, r *recordsv1.RemoveCareTeamMemberRequest) (*recordsv1.CareTeam, error) {
+	patient, user, err := teamMember(r.GetName(), r.GetUser())
+	if err != nil {
+		return nil, err
+	}
+	members, err := s.chart.RemoveFromTeam(ctx, patient, user)
+	return showTeam(patient, members, err)
+}

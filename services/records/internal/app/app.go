@@ -1,0 +1,112 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/mtls"
+	"github.com/carekeep/carekeep/libs/outbox"
+	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/libs/server"
+	"github.com/carekeep/carekeep/libs/transit"
+	"github.com/carekeep/carekeep/services/records/internal/api"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
+	"github.com/carekeep/carekeep/services/records/internal/intake"
+	"github.com/carekeep/carekeep/services/records/internal/keys"
+	"github.com/carekeep/carekeep/services/records/migrations"
+)
+
+// name is the service's name in the mesh, the broker and the database's roles.
+const name = "records"
+
+// Options are what a test replaces.
+type Options struct {
+	Log *slog.Logger
+	Now func() time.Time
+}
+
+// App is the records service, connected and ready to serve.
+type App struct {
+	Server *server.Server
+
+	pool   *pgxpool.Pool
+	access *pg.Access
+	vault  *transit.Client
+	keys   *keys.Keys
+	relay  *outbox.Relay
+}
+
+// New connects and builds everything. It does not wait for database, transit or
+// broker: readiness tells which one is missing.
+func New(ctx context.Context, s Settings, o Options) (*App, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	identity, err := mtls.Load(s.Files(), o.Log)
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	a := &App{}
+	if a.vault, err = transit.New(s.Transit, identity); err != nil {
+		return nil, err
+	}
+	if a.pool, err = pg.Open(ctx, s.Database, identity); err != nil {
+		a.vault.Close()
+		return nil, err
+	}
+	a.relay = outbox.NewRelay(a.pool, s.Broker, identity, name)
+	a.access = pg.NewAccess(a.pool, pg.Options{Append: outbox.Append, Committed: a.relay.Poke})
+	a.keys = keys.New(a.vault, a.access, keys.Options{
+		TTL: time.Duration(s.Keys.CacheSeconds) * time.Second, Max: s.Keys.CacheMax, Now: o.Now,
+	})
+	a.Server, err = server.New(ctx, s.Config, server.Options{
+		Service: accessv1.Service_SERVICE_RECORDS, Sink: outbox.NewSink(a.access), Identity: identity, Now: o.Now, Log: o.Log,
+		// The broker is missing on purpose: while it is away care goes on.
+		Ready: map[string]func(context.Context) error{"database": a.pool.Ping, "transit": a.vault.Ready},
+	})
+	if err != nil {
+		a.close()
+		return nil, err
+	}
+	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(
+		chart.New(a.access, a.keys, o.Now), intake.New(a.access, a.keys, s.Imports, o.Now)))
+	return a, nil
+}
+
+// Run serves until ctx ends, then drains. The relay stops after the last RPC, so
+// that its events still leave.
+func (a *App) Run(ctx context.Context) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var relay sync.WaitGroup
+	var relayed error
+	relay.Go(func() { relayed = a.relay.Run(background) })
+	served := a.Server.Serve(ctx)
+	stop()
+	relay.Wait()
+	a.close()
+	return errors.Join(served, relayed)
+}
+
+func (a *App) close() {
+	a.access.Close()
+	a.keys.Close()
+	a.pool.Close()
+	a.vault.Close()
+}
+
+// Migrate brings the database's schema up to date, as the role that owns it.
+func Migrate(ctx context.Context, s Settings, o Options) error {
+	identity, err := mtls.Load(s.Files(), o.Log)
+	if err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	return pg.Migrate(ctx, s.Database, identity, migrations.Set, outbox.Migrations())
+}

@@ -1,0 +1,45 @@
+// Package app puts the records service together from its configuration.
+package app
+
+import (
+	"errors"
+	"time"
+
+	"github.com/carekeep/carekeep/libs/outbox"
+	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/libs/server"
+	"github.com/carekeep/carekeep/libs/transit"
+	"github.com/carekeep/carekeep/services/records/internal/intake"
+)
+
+// Settings is the configuration file of the service.
+type Settings struct {
+	server.Config `yaml:",inline"`
+	Database      pg.Config      `yaml:"database" config:"required"`
+	Broker        outbox.Broker  `yaml:"broker" config:"required"`
+	Transit       transit.Config `yaml:"transit" config:"required"`
+	Keys          Keys           `yaml:"keys"`
+	Imports       intake.Limits  `yaml:"imports"`
+}
+
+// Keys bound how long unwrapped data keys stay in memory, and how many. Zero
+// means the default.
+type Keys struct {
+	CacheSeconds int `yaml:"cache_seconds"` // 300
+	CacheMax     int `yaml:"cache_max"`     // 10,000
+}
+
+// maxCache is the longest that a data key may stay in memory: until then a right
+// to unwrap that was withdrawn in Vault still works.
+const maxCache = time.Hour
+
+// Validate implements config.Validator.
+func (k Keys) Validate() error {
+	switch {
+	case k.CacheSeconds < 0 || k.CacheMax < 0:
+		return errors.New("cache_seconds and cache_max must be positive, or left out for their defaults")
+	case time.Duration(k.CacheSeconds)*time.Second > maxCache:
+		return errors.New("cache_seconds must be at most 3600: a key that stays in memory is one that Vault no longer guards")
+	}
+	return nil
+}

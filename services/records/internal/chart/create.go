@@ -1,0 +1,219 @@
+package chart
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/caller"
+	"github.com/carekeep/carekeep/libs/envelope"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/keys"
+	"github.com/carekeep/carekeep/services/records/internal/store"
+)
+
+// Request makes a create idempotent: the same id with the same content makes
+// one resource. The zero value does not.
+type Request struct {
+	ID      uuid.UUID
+	Content []byte
+}
+
+// Build makes the document of a new resource.
+type Build func(id uuid.UUID, now time.Time) ([]byte, error)
+
+// CreatePatient stores a new patient with a data key of its own. The care team
+// is the doctor who calls, or the doctors that the staff member acts for.
+func (c *Chart) CreatePatient(ctx context.Context, r Request, build Build) (Document, error) {
+	who, v, err := view(ctx)
+	if err != nil {
+		return Document{}, err
+	}
+	if len(v.Subjects) == 0 && !v.Whole {
+		return Document{}, errs.New(errs.KindPrecondition, "NO_DOCTOR", "Nobody could see this patient: the caller is no doctor and acts for none.")
+	}
+	practice, err := c.keys.Practice(ctx, v.Practice)
+	if err != nil {
+		return Document{}, err
+	}
+	id := uuid.Must(uuid.NewV7())
+	key, fresh, err := c.keys.Fresh(ctx, v.Practice, id)
+	if err != nil {
+		return Document{}, err
+	}
+	defer key.Release()
+	row, doc, err := c.seal(practice, key, store.Document{Type: fhir.TypePatient, ID: id, Patient: id, Version: 1, Wrapped: fresh.Blob}, build)
+	if err != nil {
+		return Document{}, err
+	}
+	request := stamp(practice, r)
+	made, err := c.insert(ctx, who, request, func(b *pgx.Batch, done *bool) {
+		store.CreatePatient(b, v.Practice, who.User, v.Subjects, request, row, tokens(practice, doc.JSON), done)
+	}, func(rec *evidence.Recorder) []*auditv1.Event {
+		return []*auditv1.Event{keys.Created(rec, fresh), created(rec, row)}
+	})
+	if err != nil || made != nil {
+		return c.again(ctx, made, uuid.Nil, err)
+	}
+	c.keys.Keep(v.Practice, key)
+	return doc, nil
+}
+
+// Create stores a new resource of a patient.
+func (c *Chart) Create(ctx context.Context, patient uuid.UUID, resourceType string, r Request, build Build) (Document, error) {
+	who, v, err := view(ctx)
+	if err != nil {
+		return Document{}, err
+	}
+	owner, err := c.owner(ctx, v, patient)
+	if err != nil {
+		return Document{}, err
+	}
+	practice, key, err := c.sealingKey(ctx, v, owner)
+	if err != nil {
+		return Document{}, err
+	}
+	defer key.Release()
+	id := uuid.Must(uuid.NewV7())
+	row, doc, err := c.seal(practice, key, store.Document{Type: resourceType, ID: id, Patient: patient, Version: 1}, build)
+	if err != nil {
+		return Document{}, err
+	}
+	request := stamp(practice, r)
+	made, err := c.insert(ctx, who, request, func(b *pgx.Batch, done *bool) {
+		store.CreateDocument(b, v, who.User, request, row, done)
+	}, func(rec *evidence.Recorder) []*auditv1.Event { return []*auditv1.Event{created(rec, row)} })
+	if err != nil || made != nil {
+		return c.again(ctx, made, patient, err)
+	}
+	return doc, nil
+}
+
+func created(rec *evidence.Recorder, row store.Document) *auditv1.Event {
+	return rec.Event(evidence.Action(accessv1.Action_ACTION_CREATE), About(document(row).Place, row.Version), evidence.Digests(nil, row.Digest))
+}
+
+// owner reads the patient to whose chart something is added.
+func (c *Chart) owner(ctx context.Context, v store.Viewer, patient uuid.UUID) (store.Patient, error) {
+	var owner store.Patient
+	var found bool
+	var refusal error
+	err := c.access.Do(ctx, pg.Unit{
+		Practice: v.Practice,
+		Queue:    func(b *pgx.Batch) { store.ReadPatient(b, v, patient, &owner, &found) },
+		Decide: func() ([]*auditv1.Event, error) {
+			var event *auditv1.Event
+			if event, refusal = judge(ctx, found, owner.Visible, evidence.Patient(patient)); refusal == nil {
+				return nil, nil // the change has its own event
+			}
+			return []*auditv1.Event{event}, nil
+		},
+	})
+	if err == nil {
+		err = refusal
+	}
+	return owner, err
+}
+
+// sealingKey returns the key for new documents of a patient; the caller releases it.
+func (c *Chart) sealingKey(ctx context.Context, v store.Viewer, owner store.Patient) (*keys.Practice, *envelope.Key, error) {
+	if owner.Exhausted() {
+		return nil, nil, errExhausted
+	}
+	practice, err := c.keys.Practice(ctx, v.Practice)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := c.keys.Get(ctx, v.Practice, keys.Wrapped{ID: owner.KeyID, Patient: owner.ID, Blob: owner.Wrapped})
+	return practice, key, err
+}
+
+// seal builds a document and seals it.
+func (c *Chart) seal(practice *keys.Practice, key *envelope.Key, row store.Document, build Build) (store.Document, Document, error) {
+	now := c.now()
+	if row.Created.IsZero() {
+		row.Created = now
+	}
+	row.Updated, row.KeyID = now, key.ID()
+	plain, err := build(row.ID, now)
+	if err != nil {
+		return row, Document{}, err
+	}
+	row.Digest = practice.Index.Digest(plain)
+	row.Sealed, err = key.Seal(binding(practice.ID, row), plain)
+	doc := document(row)
+	doc.JSON = plain
+	return row, doc, err
+}
+
+// stamp makes a request comparable without keeping what it said.
+func stamp(practice *keys.Practice, r Request) store.Request {
+	if r.ID == uuid.Nil {
+		return store.Request{}
+	}
+	// No document begins with a zero byte, so this digest is no document's.
+	return store.Request{ID: r.ID, Digest: practice.Index.Digest(append([]byte("\x00request\x00"), r.Content...))}
+}
+
+// insert commits a new resource with its events. Where the request was made
+// before it returns what that made.
+func (c *Chart) insert(ctx context.Context, who *caller.Caller, r store.Request, queue func(*pgx.Batch, *bool),
+	events func(*evidence.Recorder) []*auditv1.Event,
+) (*store.Made, error) {
+	var done, repeated bool
+	var made store.Made
+	err := c.access.Do(ctx, pg.Unit{
+		Practice: who.Practice,
+		Queue: func(b *pgx.Batch) {
+			queue(b, &done)
+			if r.ID != uuid.Nil {
+				store.ReadRequest(b, who.Practice, who.User, r.ID, &made, &repeated)
+			}
+		},
+		Decide: func() ([]*auditv1.Event, error) {
+			switch {
+			case done:
+				return events(evidence.From(ctx)), nil
+			case !repeated:
+				return nil, errBusy
+			case string(made.Digest) != string(r.Digest):
+				return nil, errReused
+			}
+			return nil, nil
+		},
+	})
+	if err != nil || done {
+		return nil, err
+	}
+	return &made, nil
+}
+
+// again returns what an earlier request made, as it is now. patient is nil where
+// a patient was made.
+func (c *Chart) again(ctx context.Context, made *store.Made, patient uuid.UUID, err error) (Document, error) {
+	if err != nil {
+		return Document{}, err
+	}
+	if patient == uuid.Nil {
+		patient = made.ID
+	}
+	return c.Read(ctx, Place{Type: made.Type, Patient: patient, ID: made.ID})
+}
+
+// tokens are the blind index entries of a Patient document.
+func tokens(practice *keys.Practice, doc []byte) [][]byte {
+	out := [][]byte{}
+	for _, term := range fhir.Terms(doc) {
+		if token := practice.Index.Token(term.Kind, term.Parts...); token != nil {
+			out = append(out, token)
+		}
+	}
+	return out
+}

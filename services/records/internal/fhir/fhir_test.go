@@ -1,0 +1,126 @@
+package fhir_test
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/carekeep/carekeep/libs/devkit"
+	"github.com/carekeep/carekeep/libs/envelope"
+	"github.com/carekeep/carekeep/services/records/internal/fhir"
+)
+
+const someUUID = "63731047-b5a9-4b05-a14b-8cf6507efc98"
+
+func TestParsePatientReference(t *testing.T) {
+	t.Parallel()
+	for ref, want := range map[string]fhir.Reference{
+		"Patient/12":                             {Kind: fhir.ReferenceRelative, ID: "12"},
+		"Patient/12/_history/3":                  {Kind: fhir.ReferenceRelative, ID: "12"},
+		"urn:uuid:" + someUUID:                   {Kind: fhir.ReferenceURN, ID: someUUID},
+		"URN:UUID:" + strings.ToUpper(someUUID):  {Kind: fhir.ReferenceURN, ID: someUUID},
+		"https://h.example/fhir/Patient/12":      {Kind: fhir.ReferenceAbsolute, ID: "12", URL: "https://h.example/fhir/Patient/12"},
+		"http://h/Patient/Patient/9/_history/1":  {Kind: fhir.ReferenceAbsolute, ID: "9", URL: "http://h/Patient/Patient/9"},
+		"https://h.example/fhir/Practitioner/12": {},
+		"Practitioner/12":                        {},
+		"Patient/":                               {},
+		"Patient/a b":                            {},
+		"Patient?identifier=1":                   {},
+		"#p":                                     {},
+		"urn:uuid:{" + someUUID + "}":            {},
+		"urn:oid:1.2.3":                          {},
+		"":                                       {},
+	} {
+		require.Equal(t, want, fhir.ParsePatientReference(ref), ref)
+	}
+}
+
+// An id that is no UUID may be a medical record number; it must not become visible.
+func TestStoreIDHidesForeignIDs(t *testing.T) {
+	t.Parallel()
+	digest := func(b []byte) []byte { s := sha256.Sum256(b); return s[:] }
+	require.Equal(t, uuid.MustParse(someUUID), fhir.StoreID(digest, "Patient", strings.ToUpper(someUUID)))
+	id := fhir.StoreID(digest, "Patient", "MRN-4711")
+	require.Equal(t, uuid.Version(8), id.Version())
+	require.Equal(t, uuid.RFC4122, id.Variant())
+	require.NotEqual(t, id, fhir.StoreID(digest, "Practitioner", "MRN-4711"))
+	require.Equal(t, id, fhir.StoreID(digest, "Patient", "MRN-4711"))
+	for _, reserved := range []string{uuid.Nil.String(), uuid.Max.String(), "{" + someUUID + "}", "urn:uuid:" + someUUID} {
+		require.Equal(t, uuid.Version(8), fhir.StoreID(digest, "Patient", reserved).Version(), reserved)
+	}
+}
+
+func TestTermsNeverStandAlone(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, []fhir.Term{
+		{Kind: envelope.KindIdentifier, Parts: []string{"s", "1"}},
+		{Kind: envelope.KindPhone, Parts: []string{"555-826-5697"}},
+		{Kind: envelope.KindNameBirthDate, Parts: []string{"Kreiger123", "Ann", "1949-08-02"}},
+	}, fhir.Terms([]byte(`{"identifier":[{"system":"s","value":"1"},{"value":"2"}],"telecom":[{"system":"phone","value":"555-826-5697"},
+		{"system":"email","value":"a@b"}],"name":[{"family":"Kreiger123","given":["Ann","B"]},{"family":"X"}],"birthDate":"1949-08-02","gender":"male"}`)))
+	require.Empty(t, fhir.Terms([]byte(`{"birthDate":"1949-08-02","gender":"female","name":[{"family":"X"}]}`)))
+	require.Len(t, fhir.Terms([]byte(`{"identifier":[`+strings.TrimSuffix(strings.Repeat(`{"system":"s","value":"1"},`, 1000), ",")+`]}`)), 64)
+}
+
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	for doc, want := range map[string]string{
+		`{"resourceType":"Observation","status":"final"}`:                                                      `lacks the element "code"`,
+		`{"resourceType":"Observation","status":"final","code":{},"subject":[]}`:                               "must be an object",
+		`{"resourceType":"MedicationRequest","status":"a","intent":"o","subject":{}}`:                          `"medication[x]"`,
+		`{"resourceType":"Patient","name":{}}`:                                                                 "must be a list",
+		`{"resourceType":"Patient","birthDate":"yesterday"}`:                                                   "birthDate",
+		`{"resourceType":"Patient","gender":"m"}`:                                                              "gender",
+		`{"resourceType":"Patient","name":null}`:                                                               "null",
+		`{"resourceType":"MedicationRequest","status":"a","intent":"o","subject":{},"medicationReference":{}}`: "",
+		`{"resourceType":"Account","subject":[]}`:                                                              "",
+	} {
+		var head struct{ ResourceType string }
+		require.NoError(t, json.Unmarshal([]byte(doc), &head))
+		got := fhir.Malformed(head.ResourceType, []byte(doc))
+		if want == "" {
+			require.Empty(t, got, doc)
+		}
+		require.Contains(t, got, want, doc)
+	}
+}
+
+// Every resource of the sample patients is well formed and names its patient.
+func TestSamplePatients(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(devkit.Root(), "..", "shared", "fhir", "*.json"))
+	require.NoError(t, err)
+	if len(files) == 0 {
+		t.Skip("no sample patients beside the repository")
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var b struct {
+			Entry []struct {
+				FullURL  string
+				Resource json.RawMessage
+			}
+		}
+		require.NoError(t, json.Unmarshal(raw, &b))
+		for _, e := range b.Entry {
+			var head struct{ ResourceType string }
+			require.NoError(t, json.Unmarshal(e.Resource, &head))
+			require.True(t, fhir.Known(head.ResourceType))
+			require.Empty(t, fhir.Malformed(head.ResourceType, e.Resource), file)
+			if fhir.Clinical(head.ResourceType) {
+				require.Equal(t, [][]string{{b.Entry[0].FullURL}}, fhir.Subjects(head.ResourceType, e.Resource))
+			}
+		}
+		p := fhir.PatientView(b.Entry[0].Resource)
+		require.NotEmpty(t, p.FamilyName)
+		require.NotEmpty(t, p.NationalIdentifiers)
+		require.GreaterOrEqual(t, len(fhir.Terms(b.Entry[0].Resource)), 5)
+	}
+}

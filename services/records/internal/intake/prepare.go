@@ -1,0 +1,276 @@
+package intake
+
+import (
+	"context"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/carekeep/carekeep/libs/envelope"
+	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/keys"
+	"github.com/carekeep/carekeep/services/records/internal/store"
+)
+
+// plan is what is to become of a batch.
+type plan struct {
+	patients  []store.NewPatient
+	keys      map[uuid.UUID]keys.Wrapped // of new patients, by patient
+	docs      []planned
+	index     []store.Entry
+	unchanged map[uuid.UUID]int // entries by patient that are stored already
+	denied    map[uuid.UUID]bool
+}
+
+// planned is a document to store.
+type planned struct {
+	item   item
+	row    store.Document
+	before []byte // digest of the version it follows
+	fresh  bool   // there was none, or a deleted one
+}
+
+// pending are patients that a batch on its way creates: the next batch cannot
+// find them in the database yet.
+type pending struct {
+	mu   sync.Mutex
+	keys map[uuid.UUID]keys.Wrapped
+}
+
+// of returns the pending patients among those of the items.
+func (p *pending) of(items []item) map[uuid.UUID]keys.Wrapped {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := map[uuid.UUID]keys.Wrapped{}
+	for _, it := range items {
+		if w, ok := p.keys[it.patient]; ok {
+			out[it.patient] = w
+		}
+	}
+	return out
+}
+
+func (p *pending) set(list map[uuid.UUID]keys.Wrapped) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.keys == nil {
+		p.keys = map[uuid.UUID]keys.Wrapped{}
+	}
+	for patient, w := range list {
+		p.keys[patient] = w
+	}
+}
+
+func (p *pending) drop(list map[uuid.UUID]keys.Wrapped) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for patient := range list {
+		delete(p.keys, patient)
+	}
+}
+
+// prepare is the second stage: it decides about each item of the batch, and seals
+// what is to be stored.
+func (r *run) prepare(ctx context.Context, b *batch) error {
+	b.plan = plan{unchanged: map[uuid.UUID]int{}, denied: map[uuid.UUID]bool{}, keys: map[uuid.UUID]keys.Wrapped{}}
+	if len(b.items) == 0 {
+		return nil
+	}
+	// Taken before the database is asked: a batch that commits in between is then
+	// seen twice, and not never.
+	onTheirWay := r.pending.of(b.items)
+	known, current, err := r.lookUp(ctx, b.items)
+	if err != nil {
+		return err
+	}
+	owners, err := r.owners(ctx, b, known, onTheirWay)
+	if err != nil {
+		return err
+	}
+	for _, it := range b.items {
+		r.decide(b, it, owners[it.patient], current)
+	}
+	return r.seal(ctx, &b.plan, owners)
+}
+
+// lookUp reads what the database knows of the items and their patients.
+func (r *run) lookUp(ctx context.Context, items []item) (map[uuid.UUID]store.Patient, map[store.Ref]store.Current, error) {
+	refs := make([]store.Ref, len(items))
+	known := map[uuid.UUID]store.Patient{}
+	for i, it := range items {
+		refs[i] = store.Ref{Type: it.resourceType, ID: it.id}
+		known[it.patient] = store.Patient{}
+	}
+	ids := make([]uuid.UUID, 0, len(known))
+	for id := range known {
+		ids = append(ids, id)
+	}
+	var patients []store.Patient
+	var stored []store.Current
+	err := r.access.Do(ctx, pg.Unit{Practice: r.viewer.Practice, Alone: true, Queue: func(b *pgx.Batch) {
+		store.ReadPatients(b, r.viewer, ids, &patients)
+		store.ReadCurrent(b, r.viewer.Practice, refs, &stored)
+	}})
+	if err != nil {
+		return nil, nil, err
+	}
+	clear(known)
+	for _, p := range patients {
+		known[p.ID] = p
+	}
+	current := make(map[store.Ref]store.Current, len(stored))
+	for _, c := range stored {
+		current[c.Ref] = c
+	}
+	return known, current, nil
+}
+
+// owner is a patient as the import may use it.
+type owner struct {
+	wrapped keys.Wrapped
+	err     error // why its entries are refused
+}
+
+var (
+	errUnavailable = &refusal{reasonUnavailable, "This patient's chart is not open to this import: ask the practice's administrator."}
+	errKeyUsedUp   = &refusal{reasonKeyExhausted, "The patient's data key has sealed as many documents as is safe (2^31): rotate it."}
+)
+
+// owners decides about each patient of the batch, and makes keys for the new ones.
+func (r *run) owners(ctx context.Context, b *batch, known map[uuid.UUID]store.Patient, onTheirWay map[uuid.UUID]keys.Wrapped,
+) (map[uuid.UUID]owner, error) {
+	owners := map[uuid.UUID]owner{}
+	var fresh []uuid.UUID
+	for _, it := range b.items {
+		if _, done := owners[it.patient]; done {
+			continue
+		}
+		p, stored := known[it.patient]
+		wrapped, onItsWay := onTheirWay[it.patient]
+		switch {
+		case stored && (!p.Visible || p.Deleted):
+			owners[it.patient] = owner{err: errUnavailable}
+			b.plan.denied[it.patient] = true
+		case stored && p.Exhausted():
+			owners[it.patient] = owner{err: errKeyUsedUp}
+		case stored:
+			owners[it.patient] = owner{wrapped: keys.Wrapped{ID: p.KeyID, Patient: p.ID, Blob: p.Wrapped}}
+		case onItsWay:
+			owners[it.patient] = owner{wrapped: wrapped}
+		case it.resourceType == fhir.TypePatient:
+			owners[it.patient] = owner{}
+			fresh = append(fresh, it.patient)
+		default:
+			owners[it.patient] = owner{err: errOtherPatient}
+		}
+	}
+	made, err := r.newKeys(ctx, fresh)
+	if err != nil {
+		return nil, err
+	}
+	for i, patient := range fresh {
+		owners[patient] = owner{wrapped: made[i]}
+		b.plan.keys[patient] = made[i]
+		b.plan.patients = append(b.plan.patients, store.NewPatient{Patient: patient, Key: store.NewKey{ID: made[i].ID, Wrapped: made[i].Blob}})
+	}
+	r.pending.set(b.plan.keys)
+	return owners, nil
+}
+
+// parallelKeys is how many data keys are asked for at once.
+const parallelKeys = 8
+
+// newKeys makes a data key for each patient and keeps it in the cache, so that
+// the entries that follow need no unwrap.
+func (r *run) newKeys(ctx context.Context, patients []uuid.UUID) ([]keys.Wrapped, error) {
+	made := make([]keys.Wrapped, len(patients))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelKeys)
+	for i, patient := range patients {
+		group.Go(func() error {
+			key, wrapped, err := r.keys.Fresh(ctx, r.viewer.Practice, patient)
+			if err != nil {
+				return err
+			}
+			r.keys.Keep(r.viewer.Practice, key)
+			key.Release()
+			made[i] = wrapped
+			return nil
+		})
+	}
+	return made, group.Wait()
+}
+
+// decide settles what becomes of one item.
+func (r *run) decide(b *batch, it item, o owner, current map[store.Ref]store.Current) {
+	was, exists := current[store.Ref{Type: it.resourceType, ID: it.id}]
+	digest := r.practice.Index.Digest(it.json)
+	switch {
+	case o.err != nil:
+		b.refuse(it.index, o.err)
+		return
+	case exists && was.Patient != it.patient:
+		b.refuse(it.index, errOtherPatient)
+		return
+	case exists && !was.Deleted && string(was.Digest) == string(digest):
+		b.plan.unchanged[it.patient]++
+		return
+	}
+	row := store.Document{
+		Type: it.resourceType, ID: it.id, Patient: it.patient, Version: was.Version + 1,
+		KeyID: o.wrapped.ID, Digest: digest,
+	}
+	p := planned{item: it, row: row, fresh: !exists || was.Deleted}
+	if !p.fresh {
+		p.before = was.Digest
+	}
+	b.plan.docs = append(b.plan.docs, p)
+}
+
+// seal seals the planned documents, each under its patient's key.
+func (r *run) seal(ctx context.Context, p *plan, owners map[uuid.UUID]owner) error {
+	if len(p.docs) == 0 {
+		return nil
+	}
+	var list []keys.Wrapped
+	for _, o := range owners {
+		if o.err == nil {
+			list = append(list, o.wrapped)
+		}
+	}
+	ring, err := r.keys.GetAll(ctx, r.viewer.Practice, list)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, key := range ring {
+			key.Release()
+		}
+	}()
+	for i := range p.docs {
+		row := &p.docs[i].row
+		row.Sealed, err = ring[row.KeyID].Seal(envelope.Binding{
+			Practice: r.viewer.Practice, Patient: row.Patient, Type: row.Type, ID: row.ID, Version: row.Version, KeyID: row.KeyID,
+		}, p.docs[i].item.json)
+		if err != nil {
+			return err
+		}
+		if row.Type == fhir.TypePatient {
+			p.index = append(p.index, store.Entry{Document: *row, Tokens: r.tokens(p.docs[i].item.json)})
+		}
+	}
+	return nil
+}
+
+func (r *run) tokens(doc []byte) [][]byte {
+	var out [][]byte
+	for _, term := range fhir.Terms(doc) {
+		if token := r.practice.Index.Token(term.Kind, term.Parts...); token != nil {
+			out = append(out, token)
+		}
+	}
+	return out
+}

@@ -1,0 +1,102 @@
+// Package store holds the SQL of the records database. Its functions queue
+// statements on a batch and fill results when the batch runs, so that libs/pg can commit
+// many accesses at once. It seals and opens nothing: what it stores is ciphertext,
+// keyed digests and wrapped keys.
+package store
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// MaxSeals is how many documents may be sealed with one key: half of what
+// SP 800-38D allows with random nonces.
+const MaxSeals = 1 << 31
+
+// Viewer is whose eyes a statement looks through.
+type Viewer struct {
+	Practice uuid.UUID
+	// Subjects are the doctors whose care teams open patients.
+	Subjects []uuid.UUID
+	// Whole opens every patient of the practice.
+	Whole bool
+}
+
+// visible is true where the viewer ($1 practice, $2 whole, $3 subjects) may see
+// patient p. The directory, the nil patient, is everybody's.
+const visible = `($2::boolean OR p.patient_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
+	SELECT FROM care_team c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.user_id = ANY($3::uuid[])))`
+
+// args are the first three arguments of every statement that uses visible.
+func (v Viewer) args(more ...any) []any {
+	subjects := v.Subjects
+	if subjects == nil {
+		subjects = []uuid.UUID{}
+	}
+	return append([]any{v.Practice, v.Whole, subjects}, more...)
+}
+
+// Document is one version of a resource as it is stored.
+type Document struct {
+	Type             string
+	ID, Patient      uuid.UUID
+	Version          int64
+	KeyID            uuid.UUID
+	Wrapped          string // the data key
+	Digest, Sealed   []byte
+	Created, Updated time.Time
+	// Visible is false where the viewer may not see the patient; Sealed is then empty.
+	Visible bool
+	// Deleted marks a version without content.
+	Deleted bool
+}
+
+// Patient is a patient's row with the key for new documents.
+type Patient struct {
+	ID      uuid.UUID
+	KeyID   uuid.UUID
+	Wrapped string
+	Seals   int64
+	Created time.Time
+	Visible bool
+	Deleted bool
+}
+
+// Exhausted reports whether the patient's key may seal no more.
+func (p Patient) Exhausted() bool { return p.Seals >= MaxSeals }
+
+// one queues a query for at most one row; found says whether there was one.
+func one(b *pgx.Batch, found *bool, scan func(pgx.Rows) error, sql string, args ...any) {
+	*found = false
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			*found = true
+			if err := scan(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+// many queues a query whose rows are appended to out.
+func many[T any](b *pgx.Batch, out *[]T, scan func(pgx.Rows, *T) error, sql string, args ...any) {
+	*out = (*out)[:0]
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var item T
+			if err := scan(rows, &item); err != nil {
+				return err
+			}
+			*out = append(*out, item)
+		}
+		return rows.Err()
+	})
+}
+
+// changed queues a statement and says whether it changed a row.
+func changed(b *pgx.Batch, done *bool, sql string, args ...any) {
+	one(b, done, func(pgx.Rows) error { return nil }, sql, args...)
+}

@@ -1,0 +1,137 @@
+// Package policy says which permissions raw FHIR takes, by the type of the
+// resource. The rest of the access policy stands in the proto files; types of FHIR are
+// data there, so this part is a table.
+package policy
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	"github.com/carekeep/carekeep/libs/access"
+	"github.com/carekeep/carekeep/libs/errs"
+)
+
+// byType holds what reading a type takes beyond the RPC's own permission. What shows
+// the same as a typed message takes the permissions of all its fields.
+var byType = map[string][]accessv1.Permission{
+	"Patient":       {accessv1.Permission_PERMISSION_PATIENTS_READ, accessv1.Permission_PERMISSION_PATIENTS_NATIONAL_ID_READ, accessv1.Permission_PERMISSION_PATIENTS_CONTACT_READ},
+	"Person":        {accessv1.Permission_PERMISSION_PATIENTS_READ, accessv1.Permission_PERMISSION_PATIENTS_NATIONAL_ID_READ, accessv1.Permission_PERMISSION_PATIENTS_CONTACT_READ},
+	"RelatedPerson": {accessv1.Permission_PERMISSION_PATIENTS_READ, accessv1.Permission_PERMISSION_PATIENTS_NATIONAL_ID_READ, accessv1.Permission_PERMISSION_PATIENTS_CONTACT_READ},
+
+	"DocumentReference":  {accessv1.Permission_PERMISSION_NOTES_READ},
+	"DocumentManifest":   {accessv1.Permission_PERMISSION_NOTES_READ},
+	"Composition":        {accessv1.Permission_PERMISSION_NOTES_READ},
+	"ClinicalImpression": {accessv1.Permission_PERMISSION_NOTES_READ},
+
+	"MedicationRequest":        {accessv1.Permission_PERMISSION_PRESCRIPTIONS_READ},
+	"MedicationDispense":       {accessv1.Permission_PERMISSION_PRESCRIPTIONS_READ},
+	"MedicationStatement":      {accessv1.Permission_PERMISSION_PRESCRIPTIONS_READ},
+	"MedicationAdministration": {accessv1.Permission_PERMISSION_PRESCRIPTIONS_READ},
+
+	"Appointment":         {accessv1.Permission_PERMISSION_APPOINTMENTS_READ, accessv1.Permission_PERMISSION_APPOINTMENTS_REASON_READ},
+	"AppointmentResponse": {accessv1.Permission_PERMISSION_APPOINTMENTS_READ, accessv1.Permission_PERMISSION_APPOINTMENTS_REASON_READ},
+
+	"Encounter":     {accessv1.Permission_PERMISSION_ENCOUNTERS_READ},
+	"EpisodeOfCare": {accessv1.Permission_PERMISSION_ENCOUNTERS_READ},
+
+	"Observation": {accessv1.Permission_PERMISSION_OBSERVATIONS_READ},
+	"Condition":   {accessv1.Permission_PERMISSION_CONDITIONS_READ},
+	"Procedure":   {accessv1.Permission_PERMISSION_PROCEDURES_READ},
+
+	"Immunization":               {accessv1.Permission_PERMISSION_IMMUNIZATIONS_READ},
+	"ImmunizationEvaluation":     {accessv1.Permission_PERMISSION_IMMUNIZATIONS_READ},
+	"ImmunizationRecommendation": {accessv1.Permission_PERMISSION_IMMUNIZATIONS_READ},
+
+	"AllergyIntolerance": {accessv1.Permission_PERMISSION_ALLERGIES_READ},
+	"AdverseEvent":       {accessv1.Permission_PERMISSION_ALLERGIES_READ},
+
+	"CarePlan": {accessv1.Permission_PERMISSION_CARE_PLANS_READ},
+	"CareTeam": {accessv1.Permission_PERMISSION_CARE_PLANS_READ},
+	"Goal":     {accessv1.Permission_PERMISSION_CARE_PLANS_READ},
+
+	"DiagnosticReport":  {accessv1.Permission_PERMISSION_DIAGNOSTICS_READ},
+	"ImagingStudy":      {accessv1.Permission_PERMISSION_DIAGNOSTICS_READ},
+	"Media":             {accessv1.Permission_PERMISSION_DIAGNOSTICS_READ},
+	"MolecularSequence": {accessv1.Permission_PERMISSION_DIAGNOSTICS_READ},
+	"Specimen":          {accessv1.Permission_PERMISSION_DIAGNOSTICS_READ},
+
+	// Bills name diagnoses and prescriptions as well.
+	"Account":                     {accessv1.Permission_PERMISSION_CLAIMS_READ},
+	"ChargeItem":                  {accessv1.Permission_PERMISSION_CLAIMS_READ},
+	"Claim":                       {accessv1.Permission_PERMISSION_CLAIMS_READ},
+	"ClaimResponse":               {accessv1.Permission_PERMISSION_CLAIMS_READ},
+	"Coverage":                    {accessv1.Permission_PERMISSION_CLAIMS_READ},
+	"CoverageEligibilityRequest":  {accessv1.Permission_PERMISSION_CLAIMS_READ},
+	"CoverageEligibilityResponse": {accessv1.Permission_PERMISSION_CLAIMS_READ},
+	"EnrollmentRequest":           {accessv1.Permission_PERMISSION_CLAIMS_READ},
+	"ExplanationOfBenefit":        {accessv1.Permission_PERMISSION_CLAIMS_READ},
+	"Invoice":                     {accessv1.Permission_PERMISSION_CLAIMS_READ},
+
+	"Endpoint":                {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"HealthcareService":       {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"InsurancePlan":           {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"Location":                {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"Medication":              {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"MedicationKnowledge":     {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"Organization":            {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"OrganizationAffiliation": {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"Practitioner":            {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"PractitionerRole":        {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+	"Substance":               {accessv1.Permission_PERMISSION_DIRECTORY_READ},
+}
+
+var otherTypes = []accessv1.Permission{accessv1.Permission_PERMISSION_CLINICAL_OTHER_READ}
+
+// ReadPermissions returns what reading raw resources of a type takes, beyond the
+// permission of the RPC. A type that the table does not name takes CLINICAL_OTHER_READ.
+func ReadPermissions(resourceType string) []accessv1.Permission {
+	if list, ok := byType[resourceType]; ok {
+		return list
+	}
+	return otherTypes
+}
+
+// Enforced returns every permission that this service enforces in code rather
+// than by an option in a proto file.
+func Enforced() access.Permissions {
+	// Which patients a caller sees, not what of them (internal/chart).
+	p := access.NewPermissions(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE)
+	for _, x := range otherTypes {
+		p.Add(x)
+	}
+	for _, list := range byType {
+		for _, x := range list {
+			p.Add(x)
+		}
+	}
+	return p
+}
+
+// CheckRead refuses a caller who lacks what reading a type takes.
+func CheckRead(held access.Permissions, resourceType string) error {
+	for _, p := range ReadPermissions(resourceType) {
+		if !held.Has(p) {
+			return errs.New(errs.KindDenied, "TYPE_NOT_PERMITTED", fmt.Sprintf("Reading this type of resource takes %s.", p))
+		}
+	}
+	return nil
+}
+
+// CheckWrite refuses to change fields that the caller may not see: who cannot see
+// a value must not overwrite it. It goes by the field options of the proto file.
+func CheckWrite(held access.Permissions, view proto.Message, fields []string) error {
+	described := view.ProtoReflect().Descriptor().Fields()
+	for _, name := range fields {
+		options := described.ByName(protoreflect.Name(name)).Options()
+		rule, _ := proto.GetExtension(options, accessv1.E_Field).(*accessv1.FieldRule)
+		p := rule.GetPermission()
+		if p != accessv1.Permission_PERMISSION_UNSPECIFIED && !held.Has(p) {
+			return errs.New(errs.KindDenied, "FIELD_NOT_PERMITTED", fmt.Sprintf("Changing this field takes %s.", p)).
+				WithField(name, "may not be changed by this caller; leave it out of the update mask")
+		}
+	}
+	return nil
+}
