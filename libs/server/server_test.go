@@ -201,8 +201,8 @@ func TestDrainTimeCutsWhatDoesNotEnd(t *testing.T) {
 	<-cut
 	require.Less(t, time.Since(begin), 5*time.Second, "cut by the drain time, not by the deadline of the RPC")
 	select {
-	case <-r.stopped:
-		require.Fail(t, "Serve returned while a handler ran, which may still use the database")
+	case err := <-r.stopped:
+		require.Fail(t, "Serve returned while a handler ran, which may still use the database", "%v", err)
 	case <-time.After(300 * time.Millisecond):
 	}
 	close(release)
