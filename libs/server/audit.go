@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
@@ -72,7 +74,7 @@ func (s *Server) logFailure(ctx context.Context, c *call, err error) {
 	kind := errs.KindOf(err)
 	args := []any{
 		telemetry.KeyMethod, c.method.name, telemetry.KeyCode, kind.Code().String(),
-		telemetry.KeyReason, errs.ReasonOf(err), telemetry.KeyError, err.Error(),
+		telemetry.KeyReason, errs.ReasonOf(err), telemetry.KeyError, loggable(err),
 	}
 	switch kind {
 	case errs.KindInternal, errs.KindDataLoss:
@@ -82,4 +84,17 @@ func (s *Server) logFailure(ctx context.Context, c *call, err error) {
 	default:
 		s.log.DebugContext(ctx, "request refused", args...)
 	}
+}
+
+// loggable is the text of an error without what a database may have quoted in
+// it: PostgreSQL repeats values in messages such as "invalid input syntax".
+func loggable(err error) string {
+	var sql interface {
+		error
+		SQLState() string
+	}
+	if errors.As(err, &sql) {
+		return strings.ReplaceAll(err.Error(), sql.Error(), "database error, SQLSTATE "+sql.SQLState())
+	}
+	return err.Error()
 }

@@ -463,7 +463,7 @@ var File_carekeep_audit_v1_event_proto protoreflect.FileDescriptor
 
 const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x06\n" +
+	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x06\n" +
 	"\x05Event\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x129\n" +
 	"\n" +
@@ -488,8 +488,8 @@ const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\x10resource_version\x18\x10 \x01(\x03R\x0fresourceVersion\x12#\n" +
 	"\rbefore_digest\x18\x11 \x01(\fR\fbeforeDigest\x12!\n" +
 	"\fafter_digest\x18\x12 \x01(\fR\vafterDigest\x125\n" +
-	"\apurpose\x18\x13 \x01(\x0e2\x1b.carekeep.access.v1.PurposeR\apurpose\x12\x18\n" +
-	"\aaddress\x18\x14 \x01(\tR\aaddress\x12\x14\n" +
+	"\apurpose\x18\x13 \x01(\x0e2\x1b.carekeep.access.v1.PurposeR\apurpose\x12 \n" +
+	"\aaddress\x18\x14 \x01(\tB\x06\x92\xb5\x18\x02\x10zR\aaddress\x12\x14\n" +
 	"\x05count\x18\x15 \x01(\x05R\x05count\x12 \n" +
 	"\vtraceparent\x18\x16 \x01(\tR\vtraceparent\x12+\n" +
 	"\x04risk\x18\x17 \x01(\x0e2\x17.carekeep.audit.v1.RiskR\x04risk\"9\n" +
