@@ -177,3 +177,11 @@ func batch(t testing.TB, events ...*auditv1.Event) []byte {
 func practice(id uuid.UUID) func(*auditv1.Event) {
 	return func(e *auditv1.Event) { e.PracticeId = id.String() }
 }
+
+func batchOf(n int) []*auditv1.Event {
+	events := make([]*auditv1.Event, n)
+	for i := range events {
+		events[i] = event()
+	}
+	return events
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+)
+
+// The grants of the service's role, in full. Whoever widens them changes this list,
+// and explains it in review.
+func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	s.writer()
+	p := s.producer("records")
+	p.await(p.send(event())) // so that there is a partition
+	conn := s.as("")
+	rows, err := conn.Query(context.Background(), `
+		SELECT table_name || ' ' || privilege_type FROM information_schema.table_privileges
+		WHERE grantee IN ('audit_app', 'PUBLIC') AND table_schema = 'public'
+		UNION ALL
+		SELECT table_name || '.' || column_name || ' ' || privilege_type FROM information_schema.column_privileges
+		WHERE grantee IN ('audit_app', 'PUBLIC') AND table_schema = 'public' AND table_name = 'parked' AND privilege_type = 'SELECT'
+		ORDER BY 1`)
+	require.NoError(t, err)
+	grants, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		"alerts INSERT", "alerts SELECT", "checkpoints INSERT", "checkpoints SELECT", "entries INSERT", "entries SELECT",
+		"parked INSERT", "parked.digest SELECT", "tiles INSERT", "tiles SELECT",
+	}, grants)
+
+	rows, err = conn.Query(context.Background(), `
+		SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+		WHERE n.nspname = 'public' AND p.prosecdef AND has_function_privilege('audit_app', p.oid, 'EXECUTE') ORDER BY 1`)
+	require.NoError(t, err)
+	functions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{"ensure_partition", "known_events", "leaves", "log_end", "next_entry"}, functions)
+
+	var unforced []string
+	rows, err = conn.Query(context.Background(), `
+		SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+		AND (relname LIKE 'entries%' OR relname = 'alerts') AND NOT (relrowsecurity AND relforcerowsecurity)`)
+	require.NoError(t, err)
+	unforced, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Empty(t, unforced, "tables without forced row-level security")
+}
+
+// What nobody may do, the owner included, in the parent, in partitions and by TRUNCATE.
+func TestDMD08_NobodyChangesOrRemovesAnEntry(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	s.writer()
+	p := s.producer("records")
+	p.await(p.send(event()), p.send(batchOf(256)...))
+	var partition string
+	require.NoError(t, s.as("").QueryRow(context.Background(), "SELECT tableoid::regclass::text FROM entries LIMIT 1").Scan(&partition))
+	changes := map[string]string{
+		"entries": "SET seq = 7", partition: "SET seq = 7", "tiles": "SET idx = 7", "checkpoints": "SET size = 7",
+		"alerts": "SET seq = 7", "parked": "SET seq = 7",
+	}
+	for _, role := range []string{"audit_owner", "audit_app"} {
+		conn := s.as(role)
+		for table, change := range changes {
+			for _, sql := range []string{
+				fmt.Sprintf("UPDATE %s %s", table, change),
+				fmt.Sprintf("DELETE FROM %s", table),
+				fmt.Sprintf("TRUNCATE %s CASCADE", table),
+			} {
+				_, err := conn.Exec(context.Background(), sql)
+				var refusal *pgconn.PgError
+				require.ErrorAs(t, err, &refusal, "%s: %s", role, sql)
+				require.Equal(t, "42501", refusal.Code, "%s: %s: %s", role, sql, refusal.Message)
+			}
+		}
+	}
+	require.EqualValues(t, 257, s.size())
+}
+
+// A partition made by hand is protected too, at least row by row.
+func TestDMD08_APartitionMadeByHandIsProtected(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	owner := s.as("audit_owner")
+	_, err := owner.Exec(context.Background(), "CREATE TABLE entries_old PARTITION OF entries FOR VALUES FROM ('2021-01-01') TO ('2021-02-01')")
+	require.NoError(t, err)
+	id := uuid.MustParse("0176bd3c-4c00-7000-8000-000000000000") // 1 January 2021
+	_, err = s.as("").Exec(context.Background(), `
+		INSERT INTO entries SELECT 0, event_month($1), $1, $1, $1, $1, 1, 1, now(), now(), sha256('x'), 'x', sha256('x')`, id)
+	require.NoError(t, err)
+	_, err = s.as("").Exec(context.Background(), "DELETE FROM entries_old")
+	require.ErrorContains(t, err, "append-only")
+}
+
+func TestPartitionsAreMadeForSaneMonthsOnly(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	conn := s.as("audit_app")
+	for range 2 {
+		_, err := conn.Exec(context.Background(), "SELECT ensure_partition(date '2026-02-17')")
+		require.NoError(t, err)
+	}
+	for _, month := range []string{"2019-12-31", "2100-01-01"} {
+		_, err := conn.Exec(context.Background(), "SELECT ensure_partition($1::text::date)", month)
+		require.ErrorContains(t, err, "no partition is made")
+	}
+}
+
+// One event id is one entry, whatever the columns say: the partition follows from the id.
+func TestTheDatabaseTakesAnEventOnce(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	conn := s.as("audit_app")
+	insert := `INSERT INTO entries VALUES ($1, $2, $3, $3, $3, $3, 1, 1, now(), now(), sha256('x'), 'x', sha256('x'))`
+	_, err := conn.Exec(context.Background(), "SELECT ensure_partition('2021-01-01'), ensure_partition('2021-02-01')")
+	require.NoError(t, err)
+	id := "0176bd3c-4c00-7000-8000-000000000000"
+	_, err = conn.Exec(context.Background(), insert, 0, "2021-01-01", id)
+	require.NoError(t, err)
+	_, err = conn.Exec(context.Background(), insert, 1, "2021-01-01", id)
+	require.ErrorContains(t, err, "duplicate key")
+	_, err = conn.Exec(context.Background(), insert, 1, "2021-02-01", id)
+	require.ErrorContains(t, err, "check constraint", "the id belongs to another month")
+}
+
+// Two writers cannot both extend one checkpoint, even if both believed to hold the lock.
+func TestTheDatabaseRefusesAFork(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	conn := s.as("audit_app")
+	insert := "INSERT INTO checkpoints (size, from_size, root, note, append_time) VALUES ($1, $2, sha256('x'), 'x', now())"
+	_, err := conn.Exec(context.Background(), insert, 5, nil)
+	require.NoError(t, err)
+	_, err = conn.Exec(context.Background(), insert, 9, 5)
+	require.NoError(t, err)
+	for _, fork := range [][2]any{{6, 5}, {7, nil}, {12, 11}, {9, 9}} {
+		_, err = conn.Exec(context.Background(), insert, fork[0], fork[1])
+		require.Error(t, err, "%v", fork)
+	}
+}
+
+func TestDMD06_QueriesSeeOnePractice(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	s.writer()
+	p := s.producer("records")
+	p.await(p.send(event(), event(practice(practiceB)), event(practice(practiceB))))
+	conn := s.as("audit_app")
+	var n int
+	require.Error(t, conn.QueryRow(context.Background(), "SELECT count(*) FROM entries").Scan(&n), "a query without a practice")
+	for id, want := range map[uuid.UUID]int{practiceA: 1, practiceB: 2, uuid.Nil: 0} {
+		_, err := conn.Exec(context.Background(), "SELECT set_config('carekeep.practice', $1, false)", id.String())
+		require.NoError(t, err)
+		require.NoError(t, conn.QueryRow(context.Background(), "SELECT count(*) FROM entries").Scan(&n))
+		require.Equal(t, want, n)
+	}
+	var partition string
+	require.NoError(t, s.as("").QueryRow(context.Background(), "SELECT tableoid::regclass::text FROM entries LIMIT 1").Scan(&partition))
+	require.ErrorContains(t, conn.QueryRow(context.Background(), "SELECT count(*) FROM "+partition).Scan(&n), "permission denied")
+	require.ErrorContains(t, conn.QueryRow(context.Background(), "SELECT count(payload) FROM parked").Scan(&n), "permission denied")
+}
