@@ -19,6 +19,7 @@ type target struct {
 	tablespaces *os.Root          // made with the first tablespace
 	spaces      map[string]string // absolute folder by object id
 	created     bool              // the folder was absent
+	made        map[string]bool   // folders that are there; tablespaces' names begin with an object id
 	buffer      []byte
 }
 
@@ -45,7 +46,7 @@ func openTarget(to string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{dir: dir, beside: beside, spaces: map[string]string{}, buffer: make([]byte, chunkSize)}
+	t := &target{dir: dir, beside: beside, spaces: map[string]string{}, made: map[string]bool{}, buffer: make([]byte, chunkSize)}
 	_, err = os.Stat(dir)
 	t.created = errors.Is(err, fs.ErrNotExist)
 	// PostgreSQL refuses a data directory that others may enter.
@@ -95,8 +96,11 @@ func (t *target) folder(name string) error {
 
 func (t *target) write(name string, content io.Reader) (int64, error) {
 	root, name := t.at(name)
-	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
-		return 0, local(err)
+	if dir := path.Dir(name); !t.made[dir] { // each look is a system call for each element
+		if err := root.MkdirAll(dir, 0o700); err != nil {
+			return 0, local(err)
+		}
+		t.made[dir] = true
 	}
 	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
