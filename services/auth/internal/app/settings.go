@@ -103,7 +103,7 @@ func (s *Settings) Validate() error {
 		found = append(found, errors.New("public_url: must be like https://care.example.org"))
 	}
 	s.PublicURL = strings.TrimSuffix(s.PublicURL, "/")
-	return errors.Join(append(found, s.Argon2id.Validate())...)
+	return errors.Join(append(found, s.Argon2id.Check())...)
 }
 
 func (s *Settings) server() server.Config {

@@ -38,8 +38,8 @@ const (
 	maxPasses    = 64
 )
 
-// Validate refuses parameters below the floor.
-func (p Parameters) Validate() error {
+// Check refuses parameters below the floor. It is no config.Validator: leaving all of them out means Default.
+func (p Parameters) Check() error {
 	strong := (p.MemoryKiB >= 19*1024 && p.Passes >= 2) || (p.MemoryKiB >= 46*1024 && p.Passes >= 1)
 	if !strong || p.Parallelism < 1 {
 		return errors.New("argon2id needs at least memory_kib: 19456 with passes: 2, or 47104 with passes: 1, and parallelism: 1")
@@ -64,7 +64,7 @@ var ErrBusy = errs.New(errs.KindLimited, "SIGN_IN_BUSY", "too many sign-ins at o
 
 // NewHasher makes a hasher that runs at most parallel hashes at once and lets at most waiting others wait.
 func NewHasher(p Parameters, parallel, waiting int) (*Hasher, error) {
-	if err := p.Validate(); err != nil {
+	if err := p.Check(); err != nil {
 		return nil, err
 	}
 	h := &Hasher{parameters: p, slots: make(chan struct{}, parallel), waiting: make(chan struct{}, parallel+waiting)}

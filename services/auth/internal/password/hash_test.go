@@ -54,12 +54,12 @@ func TestParametersHaveAFloor(t *testing.T) {
 		{MemoryKiB: 2 * 1024 * 1024, Passes: 2, Parallelism: 1},
 		{},
 	} {
-		require.Error(t, p.Validate(), "%+v", p)
+		require.Error(t, p.Check(), "%+v", p)
 		_, err := NewHasher(p, 1, 1)
 		require.Error(t, err)
 	}
-	require.NoError(t, Default.Validate())
-	require.NoError(t, Parameters{MemoryKiB: 46 * 1024, Passes: 1, Parallelism: 1}.Validate())
+	require.NoError(t, Default.Check())
+	require.NoError(t, Parameters{MemoryKiB: 46 * 1024, Passes: 1, Parallelism: 1}.Check())
 }
 
 func TestConcurrencyIsBounded(t *testing.T) {
