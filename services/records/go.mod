@@ -26,6 +26,7 @@ require (
 	cel.dev/cel-go v0.32.0 // indirect
 	cel.dev/expr v0.25.3 // indirect
 	github.com/antlr4-go/antlr/v4 v4.13.1 // indirect
+	github.com/carekeep/carekeep/deploy/local v0.0.0
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
@@ -88,3 +89,5 @@ replace (
 	github.com/carekeep/carekeep/gen => ../../gen
 	github.com/carekeep/carekeep/libs => ../../libs
 )
+
+replace github.com/carekeep/carekeep/deploy/local => ../../deploy/local

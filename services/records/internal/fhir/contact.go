@@ -13,7 +13,18 @@ var telecomSystems = set("phone fax email pager url sms other")
 
 var telecoms = element[*recordsv1.Telecom]{
 	view: func(r gjson.Result) (*recordsv1.Telecom, bool) {
-		t := &recordsv1.Telecom{System: r.Get("system").Str, Value: r.Get("value").String(), Use: r.Get("use").Str}
+		t := &recordsv1.Telecom{}
+		r.ForEach(func(key, value gjson.Result) bool {
+			switch key.Str {
+			case "system":
+				t.System = value.Str
+			case "value":
+				t.Value = value.String()
+			case "use":
+				t.Use = value.Str
+			}
+			return true
+		})
 		if !telecomSystems[t.System] {
 			t.System = "other"
 		}
@@ -33,10 +44,23 @@ var telecoms = element[*recordsv1.Telecom]{
 
 var addresses = element[*recordsv1.Address]{
 	view: func(r gjson.Result) (*recordsv1.Address, bool) {
-		return &recordsv1.Address{
-			Lines: texts(r.Get("line")), City: r.Get("city").String(), State: r.Get("state").String(),
-			PostalCode: r.Get("postalCode").String(), Country: r.Get("country").String(),
-		}, r.IsObject()
+		a := &recordsv1.Address{}
+		r.ForEach(func(key, value gjson.Result) bool {
+			switch key.Str {
+			case "line":
+				a.Lines = texts(value)
+			case "city":
+				a.City = value.String()
+			case "state":
+				a.State = value.String()
+			case "postalCode":
+				a.PostalCode = value.String()
+			case "country":
+				a.Country = value.String()
+			}
+			return true
+		})
+		return a, r.IsObject()
 	},
 	same: func(a, b *recordsv1.Address) bool {
 		return slices.Equal(a.Lines, b.Lines) && a.City == b.City && a.State == b.State &&
@@ -67,16 +91,7 @@ var (
 func identifiers(ofState bool) element[*recordsv1.Identifier] {
 	return element[*recordsv1.Identifier]{
 		view: func(r gjson.Result) (*recordsv1.Identifier, bool) {
-			id := &recordsv1.Identifier{System: r.Get("system").String(), Value: r.Get("value").String()}
-			isNational := national("", id.System)
-			r.Get("type.coding").ForEach(func(_, c gjson.Result) bool {
-				code := c.Get("code").String()
-				if id.Type == "" {
-					id.Type = code
-				}
-				isNational = isNational || national(code, "")
-				return true
-			})
+			id, isNational := identifier(r)
 			return id, id.Value != "" && isNational == ofState
 		},
 		same: func(a, b *recordsv1.Identifier) bool {
@@ -93,6 +108,46 @@ func identifiers(ofState bool) element[*recordsv1.Identifier] {
 			return e.doc, e.err
 		},
 	}
+}
+
+// identifier reads an identifier, and whether it is a state's by its system or by
+// any coding of its type.
+func identifier(r gjson.Result) (id *recordsv1.Identifier, isNational bool) {
+	id = &recordsv1.Identifier{}
+	r.ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "system":
+			id.System = value.String()
+			isNational = isNational || national("", id.System)
+		case "value":
+			id.Value = value.String()
+		case "type":
+			value.Get("coding").ForEach(func(_, c gjson.Result) bool {
+				code := c.Get("code").String()
+				if id.Type == "" {
+					id.Type = code
+				}
+				isNational = isNational || national(code, "")
+				return true
+			})
+		}
+		return true
+	})
+	return id, isNational
+}
+
+// allIdentifiers reads the identifiers of both kinds at once.
+func allIdentifiers(list gjson.Result) (ofState, others []*recordsv1.Identifier) {
+	each(list, func(r gjson.Result) {
+		switch id, isNational := identifier(r); {
+		case id.Value == "":
+		case isNational:
+			ofState = append(ofState, id)
+		default:
+			others = append(others, id)
+		}
+	})
+	return ofState, others
 }
 
 // nationalTypes are the codes of HL7 table 0203 for numbers that a state gives to a person: social security,

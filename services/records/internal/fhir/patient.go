@@ -35,8 +35,7 @@ func PatientView(doc []byte) *recordsv1.Patient {
 		case "address":
 			p.Addresses = addresses.list(value)
 		case "identifier":
-			p.NationalIdentifiers = nationalIdentifiers.list(value)
-			p.Identifiers = otherIdentifiers.list(value)
+			p.NationalIdentifiers, p.Identifiers = allIdentifiers(value)
 		case "deceasedBoolean":
 			p.Deceased = value.Bool()
 		case "deceasedDateTime":

@@ -145,30 +145,25 @@ type run struct {
 	totals   Totals
 }
 
-// begin settles whose patients these become, and through whose eyes the import
-// sees those that exist: the caller's and that doctor's.
+// begin settles whose patients these become. Those that exist the import sees
+// through the caller's eyes.
 func (im *Importer) begin(ctx context.Context, o Options) (*run, error) {
 	who, ok := caller.From(ctx)
 	if !ok {
 		return nil, errs.New(errs.KindUnauthenticated, "NO_CALLER", "The request names no caller.")
 	}
-	subjects := slices.Clone(who.Subjects())
 	whole := who.Permissions.Has(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE)
 	switch {
 	case o.Doctor == uuid.Nil && who.Role == accessv1.RoleKind_ROLE_KIND_DOCTOR:
 		o.Doctor = who.User
 	case o.Doctor == uuid.Nil:
 		return nil, errNoDoctor
-	case slices.Contains(subjects, o.Doctor):
-	case whole || who.Role == accessv1.RoleKind_ROLE_KIND_ADMIN:
-		// An administrator sets practices up; what is imported is then the doctor's to see.
-		subjects = append(subjects, o.Doctor)
-	default:
+	case !whole && !slices.Contains(who.Subjects(), o.Doctor):
 		return nil, errOtherDoctor
 	}
 	return &run{
 		Importer: im, options: o,
-		viewer: store.Viewer{Practice: who.Practice, Subjects: subjects, Whole: whole},
+		viewer: store.Viewer{Practice: who.Practice, Subjects: who.Subjects(), Whole: whole},
 	}, nil
 }
 

@@ -118,16 +118,13 @@ func ReindexAll(b *pgx.Batch, practice uuid.UUID, entries []Entry) {
 			owners, tokens = append(owners, e.Document.ID), append(tokens, t)
 		}
 	}
-	if owners == nil {
-		owners = []uuid.UUID{}
-	}
 	const is = ` unnest($2::uuid[], $3::bigint[], $4::bytea[]) AS t(id, version, digest)
 		JOIN documents d ON d.practice_id = $1 AND d.type = 'Patient' AND d.id = t.id AND d.version = t.version AND d.digest = t.digest`
 	args := []any{practice, ids, versions, digests, owners, tokens}
-	b.Queue(`DELETE FROM patient_index i USING`+is+`
+	queue(b, `DELETE FROM patient_index i USING`+is+`
 		WHERE i.practice_id = $1 AND i.patient_id = t.id AND NOT EXISTS (
 			SELECT FROM unnest($5::uuid[], $6::bytea[]) AS w(id, token) WHERE w.id = i.patient_id AND w.token = i.token)`, args...)
-	b.Queue(`INSERT INTO patient_index (practice_id, token, patient_id)
+	queue(b, `INSERT INTO patient_index (practice_id, token, patient_id)
 		SELECT DISTINCT $1::uuid, w.token, w.id FROM`+is+`
 		JOIN unnest($5::uuid[], $6::bytea[]) AS w(id, token) ON w.id = t.id ON CONFLICT DO NOTHING`, args...)
 }

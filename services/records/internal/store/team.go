@@ -16,7 +16,7 @@ func ReadTeam(b *pgx.Batch, practice, patient uuid.UUID, out *[]uuid.UUID) {
 
 // AddMember adds a doctor to the care team of a patient whom the viewer may see.
 func AddMember(b *pgx.Batch, v Viewer, patient, user uuid.UUID, now time.Time) {
-	b.Queue(`INSERT INTO care_team (practice_id, patient_id, user_id, added_at)
+	queue(b, `INSERT INTO care_team (practice_id, patient_id, user_id, added_at)
 		SELECT $1, p.patient_id, $5, $6 FROM patients p
 		WHERE p.practice_id = $1 AND p.patient_id = $4 AND p.deleted_at IS NULL AND `+visible+`
 		ON CONFLICT DO NOTHING`, v.args(patient, user, now)...)
@@ -24,7 +24,7 @@ func AddMember(b *pgx.Batch, v Viewer, patient, user uuid.UUID, now time.Time) {
 
 // RemoveMember takes a doctor off the care team of a patient whom the viewer may see.
 func RemoveMember(b *pgx.Batch, v Viewer, patient, user uuid.UUID) {
-	b.Queue(`DELETE FROM care_team t USING patients p
+	queue(b, `DELETE FROM care_team t USING patients p
 		WHERE t.practice_id = $1 AND t.patient_id = $4 AND t.user_id = $5
 		  AND p.practice_id = $1 AND p.patient_id = $4 AND p.deleted_at IS NULL AND `+visible, v.args(patient, user)...)
 }

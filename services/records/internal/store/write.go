@@ -40,9 +40,6 @@ const createPatient = `WITH can AS (SELECT 1), ` + requested + `,
 
 // CreatePatient stores a new patient whose care team is team.
 func CreatePatient(b *pgx.Batch, practice, user uuid.UUID, team []uuid.UUID, r Request, d Document, tokens [][]byte, done *bool) {
-	if team == nil {
-		team = []uuid.UUID{}
-	}
 	changed(b, done, createPatient, practice, d.Wrapped, team, r.ID, user, notNil(r.Digest), d.Type, d.ID, d.Created,
 		d.KeyID, d.Digest, d.Sealed, tokens)
 }
@@ -98,8 +95,8 @@ const stored = `EXISTS (SELECT FROM documents d WHERE d.practice_id = $1 AND d.t
 // Reindex makes tokens the index entries of a patient, if d is the stored Patient document.
 func Reindex(b *pgx.Batch, practice uuid.UUID, d Document, tokens [][]byte) {
 	args := []any{practice, d.ID, tokens, d.Version, d.Digest}
-	b.Queue(`DELETE FROM patient_index WHERE practice_id = $1 AND patient_id = $2 AND token <> ALL($3::bytea[]) AND `+stored, args...)
-	b.Queue(`INSERT INTO patient_index (practice_id, token, patient_id)
+	queue(b, `DELETE FROM patient_index WHERE practice_id = $1 AND patient_id = $2 AND token <> ALL($3::bytea[]) AND `+stored, args...)
+	queue(b, `INSERT INTO patient_index (practice_id, token, patient_id)
 		SELECT DISTINCT $1::uuid, t, $2::uuid FROM unnest($3::bytea[]) t WHERE `+stored+` ON CONFLICT DO NOTHING`, args...)
 }
 
@@ -118,8 +115,8 @@ func DeleteDocument(b *pgx.Batch, v Viewer, resourceType string, id, patient uui
 // takes the patient out of the index.
 func HidePatient(b *pgx.Batch, practice, patient uuid.UUID, now time.Time) {
 	const gone = `EXISTS (SELECT FROM documents d WHERE d.practice_id = $1 AND d.type = 'Patient' AND d.id = $2 AND d.deleted)`
-	b.Queue(`UPDATE patients SET deleted_at = $3 WHERE practice_id = $1 AND patient_id = $2 AND deleted_at IS NULL AND `+gone, practice, patient, now)
-	b.Queue(`DELETE FROM patient_index WHERE practice_id = $1 AND patient_id = $2 AND `+gone, practice, patient)
+	queue(b, `UPDATE patients SET deleted_at = $3 WHERE practice_id = $1 AND patient_id = $2 AND deleted_at IS NULL AND `+gone, practice, patient, now)
+	queue(b, `DELETE FROM patient_index WHERE practice_id = $1 AND patient_id = $2 AND `+gone, practice, patient)
 }
 
 // notNil keeps a NOT NULL column content.

@@ -1,0 +1,111 @@
+package app_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+)
+
+func somebody() *recordsv1.Patient {
+	return &recordsv1.Patient{
+		FamilyName: "Marquardt", GivenNames: []string{"Adolfo"}, BirthDate: "1949-08-02", Gender: recordsv1.Gender_GENDER_MALE,
+		Telecoms:            []*recordsv1.Telecom{{System: "phone", Value: "555-826-5697", Use: "home"}},
+		Addresses:           []*recordsv1.Address{{Lines: []string{"103 Schoen Mill"}, City: "Wakefield"}},
+		NationalIdentifiers: []*recordsv1.Identifier{{System: "http://hl7.org/fhir/sid/us-ssn", Value: "999-65-9492", Type: "SS"}},
+		Identifiers:         []*recordsv1.Identifier{{System: "http://hospital.example", Value: "MR-1", Type: "MR"}},
+	}
+}
+
+func (h *house) patient(u *user) *recordsv1.Patient {
+	h.t.Helper()
+	p, err := h.client.CreatePatient(h.as(u), &recordsv1.CreatePatientRequest{Patient: somebody()})
+	require.NoError(h.t, err)
+	return p
+}
+
+func TestPatientLife(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	doctor := h.doctor()
+	var made *recordsv1.Patient
+	events := h.since(func() { made = h.patient(doctor) })
+	require.Regexp(t, `^patients/[0-9a-f-]{36}$`, made.GetName())
+	require.Equal(t, "Marquardt", made.GetFamilyName())
+	var actions []accessv1.Action
+	for _, e := range events {
+		actions = append(actions, e.GetAction())
+	}
+	// The practice's own two keys, the unwrap of its index key, the patient's key, the patient.
+	require.Equal(t, []accessv1.Action{
+		accessv1.Action_ACTION_KEY_CREATE, accessv1.Action_ACTION_KEY_CREATE, accessv1.Action_ACTION_KEY_UNWRAP,
+		accessv1.Action_ACTION_KEY_CREATE, accessv1.Action_ACTION_CREATE,
+	}, actions)
+
+	got, err := h.client.GetPatient(h.as(doctor), &recordsv1.GetPatientRequest{Name: made.GetName()})
+	require.NoError(t, err)
+	require.Equal(t, made.String(), got.String())
+
+	got.FamilyName = "Meyer"
+	changed, err := h.client.UpdatePatient(h.as(doctor), &recordsv1.UpdatePatientRequest{Patient: got})
+	require.NoError(t, err)
+	require.Equal(t, "Meyer", changed.GetFamilyName())
+	require.NotEqual(t, got.GetEtag(), changed.GetEtag())
+	_, err = h.client.UpdatePatient(h.as(doctor), &recordsv1.UpdatePatientRequest{Patient: got})
+	require.Equal(t, codes.Aborted, status.Code(err))
+
+	list, err := h.client.ListPatients(h.as(doctor), &recordsv1.ListPatientsRequest{})
+	require.NoError(t, err)
+	require.Len(t, list.GetPatients(), 1)
+
+	_, err = h.client.DeletePatient(h.as(doctor), &recordsv1.DeletePatientRequest{Name: made.GetName(), Etag: got.GetEtag()})
+	require.Equal(t, codes.Aborted, status.Code(err))
+	_, err = h.client.DeletePatient(h.as(doctor), &recordsv1.DeletePatientRequest{Name: made.GetName(), Etag: changed.GetEtag()})
+	require.NoError(t, err)
+	_, err = h.client.GetPatient(h.as(doctor), &recordsv1.GetPatientRequest{Name: made.GetName()})
+	require.Equal(t, codes.NotFound, status.Code(err))
+	list, err = h.client.ListPatients(h.as(doctor), &recordsv1.ListPatientsRequest{})
+	require.NoError(t, err)
+	require.Empty(t, list.GetPatients())
+
+	id := made.GetName()[len("patients/"):]
+	old, err := h.client.GetResourceVersion(h.as(doctor), &recordsv1.GetResourceVersionRequest{Type: "Patient", Id: id, Version: 1})
+	require.NoError(t, err)
+	require.Contains(t, string(old.GetData()), "Marquardt")
+	last, err := h.client.GetResourceVersion(h.as(doctor), &recordsv1.GetResourceVersionRequest{Type: "Patient", Id: id, Version: 2})
+	require.NoError(t, err)
+	require.Contains(t, string(last.GetData()), "Meyer")
+	_, err = h.client.GetResourceVersion(h.as(doctor), &recordsv1.GetResourceVersionRequest{Type: "Patient", Id: id, Version: 3})
+	require.Equal(t, codes.NotFound, status.Code(err))
+}
+
+// A doctor off the care team gets, byte for byte, what a random id gets; only the
+// audit log knows the difference.
+func TestDH55_StrangerSeesWhatARandomIDShows(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	doctor, stranger := h.doctor(), h.doctor()
+	made := h.patient(doctor)
+	id := made.GetName()[len("patients/"):]
+
+	var theirs, random error
+	events := h.since(func() {
+		_, theirs = h.client.GetPatient(h.as(stranger), &recordsv1.GetPatientRequest{Name: made.GetName()})
+		_, random = h.client.GetPatient(h.as(stranger), &recordsv1.GetPatientRequest{Name: "patients/" + uuid.NewString()})
+	})
+	require.Equal(t, codes.NotFound, status.Code(theirs))
+	require.Equal(t, status.Convert(random).Proto().String(), status.Convert(theirs).Proto().String())
+	require.Len(t, events, 2)
+	require.Equal(t, auditv1.Outcome_OUTCOME_DENIED, events[0].GetOutcome())
+	require.Equal(t, "NOT_ON_CARE_TEAM", events[0].GetReason())
+	require.Equal(t, id, events[0].GetPatientId())
+	require.Equal(t, stranger.User.String(), events[0].GetUserId())
+	require.Equal(t, auditv1.Outcome_OUTCOME_FAILED, events[1].GetOutcome())
+	require.Equal(t, "UNKNOWN", events[1].GetReason())
+}
