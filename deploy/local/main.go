@@ -13,6 +13,7 @@ import (
 
 type commands struct {
 	Up       upCommand       `cmd:"" help:"Run the whole suite until Ctrl-C."`
+	Demo     demoCommand     `cmd:"" help:"Play the story of the suite, on the running stack or a throwaway one."`
 	Totp     totpCommand     `cmd:"" help:"Print the current one-time code of a seeded user."`
 	Broker   brokerCommand   `cmd:"" help:"Run the message broker of a stack; up and the tests start it."`
 	Generate generateCommand `cmd:"" help:"Write a FHIR bundle of synthetic patients to standard output."`

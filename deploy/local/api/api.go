@@ -80,14 +80,22 @@ func (c *Client) Call(ctx context.Context, method, path string, body, into proto
 			}
 			return nil
 		}
-		if refusal.Status != http.StatusTooManyRequests || refusal.Retry == 0 || refusal.Retry > maxWait {
+		if !refusal.wait(ctx) {
 			return refusal
 		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), refusal)
-		case <-time.After(refusal.Retry):
-		}
+	}
+}
+
+// wait waits out a rate limit, and says false for any other refusal.
+func (r *Refusal) wait(ctx context.Context) bool {
+	if r.Status != http.StatusTooManyRequests || r.Retry == 0 || r.Retry > maxWait {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(r.Retry):
+		return true
 	}
 }
 

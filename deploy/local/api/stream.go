@@ -24,13 +24,28 @@ type Imported struct {
 
 // Import sends a FHIR bundle for a doctor ("users/{uuid}", empty for the caller).
 // The bundle is streamed, and so are the answers; progress, where it is not nil,
-// is told of each commit.
+// is told of each commit. A rate limit is waited out where the bundle can be read
+// again, as files can.
 func (c *Client) Import(ctx context.Context, bundle io.Reader, doctor string, progress func(*recordsv1.ImportProgress)) (*Imported, error) {
+	for {
+		done, err := c.importOnce(ctx, bundle, doctor, progress)
+		again, seekable := bundle.(io.Seeker)
+		if refusal := (*Refusal)(nil); !seekable || !errors.As(err, &refusal) || !refusal.wait(ctx) {
+			return done, err
+		}
+		if _, err := again.Seek(0, io.SeekStart); err != nil {
+			return nil, fmt.Errorf("import: %w", err)
+		}
+	}
+}
+
+func (c *Client) importOnce(ctx context.Context, bundle io.Reader, doctor string, progress func(*recordsv1.ImportProgress)) (*Imported, error) {
 	path := "/v1/patients:import"
 	if doctor != "" {
 		path += "?" + url.Values{"doctor": {doctor}}.Encode()
 	}
-	response, err := c.do(ctx, http.MethodPost, path, "application/fhir+json", bundle)
+	// Whoever opened the bundle closes it, not the transport.
+	response, err := c.do(ctx, http.MethodPost, path, "application/fhir+json", io.NopCloser(bundle))
 	if err != nil {
 		return nil, err
 	}

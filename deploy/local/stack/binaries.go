@@ -50,11 +50,10 @@ func build(ctx context.Context, folder string, say func(string, ...any)) error {
 		if err == nil && info.ModTime().After(changed) && info.ModTime().After(shared) {
 			continue
 		}
-		begun := time.Now()
+		say("%-16s is being built", p.name)
 		if err := compile(ctx, p.source, filepath.Join(folder, p.name)); err != nil {
 			return err
 		}
-		say("built %s in %s", p.name, round(time.Since(begun)))
 	}
 	return nil
 }

@@ -89,7 +89,10 @@ func (p *Place) serviceConfig(service, identity, role string) tree {
 	case "backup":
 		maps.Copy(config, tree{
 			"replication": tree{"host": "127.0.0.1", "port": p.Ports.Postgres, "user": "backup_repl"},
-			"storage_dir": p.Backups(), "restore_root": p.Restores(),
+			"storage_dir": p.Backups(),
+			"restore": tree{
+				"root": p.Restores(), "tls": p.identity("backup-restore"), "transit": tree{"role": "backup-restore"},
+			},
 		})
 	}
 	return config
