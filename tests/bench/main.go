@@ -1,0 +1,59 @@
+// Command bench measures what carekeep's safeguards cost: each figure stands
+// beside its baseline, measured in the same run on the same machine, as a ratio.
+// It starts its own stack, with real parts and fsync on, and leaves nothing behind.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// options of a run. The defaults are the ones whose results stand in ARCHITECTURE.md.
+type options struct {
+	Clients  int           `default:"32" help:"Clients that send requests at the same time."`
+	Length   time.Duration `default:"5s" help:"How long each run of a contest takes."`
+	Rounds   int           `default:"3" help:"Runs of each side, in turns; the median counts."`
+	Patients int           `default:"2000" help:"Patients imported before the contests."`
+	Curve    []int         `default:"1000,10000,100000,1000000" help:"Resources stored at the points of the lookup curve; empty for none."`
+}
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == "baseline" {
+		exit(serveBaseline())
+		return
+	}
+	var opts options
+	kong.Parse(&opts, kong.Description("Measures carekeep beside its baselines."))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	exit(run(ctx, opts))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run performs every measurement in order. The curve comes last: it fills the database.
+func run(ctx context.Context, opts options) error {
+	b, err := prepare(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	header(os.Stdout)
+	for _, measure := range []func(context.Context) error{b.imports, b.reads, b.writes, b.perField, b.rest, b.curve} {
+		if err := measure(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
