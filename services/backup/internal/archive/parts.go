@@ -69,11 +69,12 @@ type parts struct {
 
 func (a *Archive) open(ctx context.Context, b *Backup, key *seal.Key, objects []Object) *parts {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &parts{cancel: cancel}
+	p := &parts{cancel: cancel, queues: make([]chan []byte, len(objects)), starts: make([]chan struct{}, len(objects))}
+	for i := range objects {
+		p.queues[i], p.starts[i] = make(chan []byte, ahead), make(chan struct{})
+	}
 	p.pool.New = func() any { return new([chunkSize]byte) }
 	for i, o := range objects {
-		p.queues = append(p.queues, make(chan []byte, ahead))
-		p.starts = append(p.starts, make(chan struct{}))
 		p.group.Go(func() {
 			defer close(p.queues[i])
 			select {

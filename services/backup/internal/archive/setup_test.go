@@ -54,7 +54,7 @@ func setup(t testing.TB) *bench {
 	require.NoError(t, err)
 	t.Cleanup(func() { store.Close() })
 	return &bench{
-		Archive: &Archive{Store: store, Now: time.Now, Log: slog.New(slog.DiscardHandler), PartSize: 5 << 20},
+		Archive: &Archive{Store: store, Now: time.Now, Log: slog.New(slog.DiscardHandler), PartSize: 16 << 20},
 		dir:     dir, pg: pg, primary: primaryOf(t, pg), backup: client("backup"), restore: client("backup-restore"), vault: keys.Address(),
 	}
 }
