@@ -37,6 +37,7 @@ type service struct {
 	keys     *keys.Transit
 	intake   *intake.Intake
 	appender *appender.Appender
+	own      *sink.Sink
 	server   *server.Server
 }
 
@@ -68,13 +69,12 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	v.appender = appender.New(appender.Options{
 		Pool: v.pool, Log: log, Now: time.Now, Name: s.LogName, Keys: v.keys, Copies: v.copies, Lead: v.intake.Run,
 	})
-	own, err := sink.New(v.appender, v.conn, log, time.Now)
-	if err != nil {
+	if v.own, err = sink.New(v.appender, v.conn, log, time.Now); err != nil {
 		return nil, err
 	}
 	entries := store.New(v.pool)
 	v.server, err = server.New(ctx, s.Server, server.Options{
-		Service: accessv1.Service_SERVICE_AUDIT, Sink: own, Identity: identity, Log: log,
+		Service: accessv1.Service_SERVICE_AUDIT, Sink: v.own, Identity: identity, Log: log,
 		Ready: map[string]func(context.Context) error{
 			"database": entries.Ready, "broker": v.intake.Ready, "transit": v.transit.Ready,
 			"log": v.appender.Ready, "checkpoint_copies": v.copies.Ready,
@@ -83,7 +83,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if err != nil {
 		return nil, err
 	}
-	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, own))
+	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, v.own))
 	return v, nil
 }
 

@@ -34,7 +34,9 @@ const (
 	// MaxBytes bounds the stream. When it is full, outboxes wait and nothing is lost.
 	MaxBytes   = 256 << 20
 	retryAfter = time.Second
-	consumer   = "appender"
+	// heartbeat is how often the broker says that it still knows our consumer.
+	heartbeat = 2 * time.Second
+	consumer  = "appender"
 )
 
 // Intake reads the stream for as long as this replica is the writer.
@@ -109,25 +111,30 @@ func (in *Intake) consume(ctx context.Context, submit func(context.Context, appe
 	if err != nil {
 		return err
 	}
-	messages, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(fetchAhead, fetchBytes), jetstream.PullHeartbeat(5*time.Second))
+	messages, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(fetchAhead, fetchBytes), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
-	stop := context.AfterFunc(ctx, messages.Stop)
+	// What was fetched ahead is given back at once, so that the next writer need not wait for it.
+	stop := context.AfterFunc(ctx, messages.Drain)
 	defer stop()
 	defer messages.Stop()
+	standby := false
 	for {
 		msg, err := messages.Next()
-		if errors.Is(err, jetstream.ErrNoHeartbeat) && in.conn.IsConnected() {
-			// The server may have forgotten the consumer: look, and make it again.
+		switch {
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			return appender.ErrStandby
+		case err != nil:
+			// Also when no heartbeat comes: the broker may have forgotten the consumer, or the stream.
 			return fmt.Errorf("fetch: %w", err)
 		}
-		if err != nil {
-			return fmt.Errorf("fetch: %w", err)
+		if !standby && submit(ctx, in.submission(msg)) != nil {
+			standby = true
+			messages.Drain()
 		}
-		if err := submit(ctx, in.submission(msg)); err != nil {
-			_ = msg.NakWithDelay(retryAfter)
-			return err
+		if standby {
+			_ = msg.Nak()
 		}
 	}
 }
