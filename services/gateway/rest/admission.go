@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -135,13 +136,27 @@ func complete(ctx context.Context, message any) {
 func changeable(paths []string) []string {
 	kept := paths[:0]
 	for _, p := range paths {
-		switch p {
+		switch p = protoName(p); p {
 		case "name", "etag", "create_time", "update_time":
 		default:
 			kept = append(kept, p)
 		}
 	}
 	return kept
+}
+
+// protoName spells a path of a mask as in the proto file. A mask in a body comes
+// so, one in a query as the client wrote it: birthDate or birth_date.
+func protoName(path string) string {
+	var out strings.Builder
+	for _, c := range path {
+		if 'A' <= c && c <= 'Z' {
+			out.WriteByte('_')
+			c += 'a' - 'A'
+		}
+		out.WriteRune(c)
+	}
+	return out.String()
 }
 
 // earlyFailure makes an error that comes before the first message visible in

@@ -15,20 +15,21 @@ import (
 	"github.com/carekeep/carekeep/services/gateway/edge"
 )
 
+// drainFactor times the limit is how much of a body that is too long is read and
+// thrown away over HTTP/1, so that a client that sends before it listens still
+// gets its 413 and not a broken connection.
+const drainFactor = 16
+
 // readBody reads the whole body within its limits of size and time and puts it
 // back, so that a body that is too long, too slow or no text never starts a call.
 func readBody(w http.ResponseWriter, r *http.Request, limits edge.Limits) error {
-	if r.ContentLength > limits.JSONBytes {
-		return tooLarge(limits.JSONBytes)
-	}
 	control := http.NewResponseController(w)
 	if err := control.SetReadDeadline(time.Now().Add(limits.Body())); err != nil {
 		return errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
 	}
-	// MaxBytesReader also closes the connection, so that the rest is not read.
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limits.JSONBytes))
+	data, err := readWithin(r, limits.JSONBytes)
 	if err != nil {
-		return readError(err, limits.JSONBytes)
+		return err
 	}
 	// A deadline that stays would end the request's context when it passes.
 	if err := control.SetReadDeadline(time.Time{}); err != nil {
@@ -46,22 +47,35 @@ func readBody(w http.ResponseWriter, r *http.Request, limits edge.Limits) error 
 	return nil
 }
 
-func tooLarge(limit int64) error {
+func readWithin(r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, tooLarge(r, limit)
+	}
+	data, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	if err != nil {
+		return nil, readError(err)
+	}
+	if int64(len(data)) > limit {
+		return nil, tooLarge(r, limit)
+	}
+	return data, nil
+}
+
+func tooLarge(r *http.Request, limit int64) error {
+	// A client that waits for 100 Continue has sent nothing yet, and HTTP/2 can refuse a stream by itself.
+	if r.ProtoMajor == 1 && r.Header.Get("Expect") == "" {
+		_, _ = io.CopyN(io.Discard, r.Body, drainFactor*limit)
+	}
 	return errs.New(errs.KindTooLarge, reasonBodySize,
 		"the request body is longer than the limit of this installation; send less, or import FHIR bundles with POST "+importPath)
 }
 
 // readError says why a body could not be read.
-func readError(err error, limit int64) error {
-	var long *http.MaxBytesError
-	switch {
-	case errors.As(err, &long):
-		return tooLarge(limit)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+func readError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return errs.Wrap(err, errs.KindDeadline, reasonStalled, "the request body came too slowly")
-	default:
-		return errs.Wrap(err, errs.KindInvalid, "BODY_BROKEN_OFF", "the request body ended before it was complete")
 	}
+	return errs.Wrap(err, errs.KindInvalid, "BODY_BROKEN_OFF", "the request body ended before it was complete")
 }
 
 // checkType refuses bodies of another media type, forms above all: grpc-gateway

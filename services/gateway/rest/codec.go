@@ -155,7 +155,7 @@ const bodyMark = "request body: "
 func (e bodyError) Error() string { return bodyMark + string(e) }
 
 var (
-	place      = regexp.MustCompile(`\(line (\d+):(\d+)\):[\s\x{a0}]*(?s:(.*))$`)
+	place      = regexp.MustCompile(`^(?:proto:)?[\s\x{a0}]*(syntax error )?\(line (\d+):(\d+)\):[\s\x{a0}]*(?s:(.*))$`)
 	typedField = regexp.MustCompile(`^invalid value for \w+ field (\w+):`)
 )
 
@@ -163,10 +163,14 @@ var (
 // names that come from the descriptor, are taken from the original.
 func explain(err error) string {
 	m := place.FindStringSubmatch(err.Error())
-	if m == nil {
-		return "it is not a valid JSON object; the fields of each request are listed at /openapi.json"
+	switch {
+	case m == nil:
+		// The end of the text, or a piece that is no text: protojson gives no place.
+		return "it is cut short or holds an invalid character"
+	case m[1] != "":
+		return fmt.Sprintf("line %s, column %s: not valid JSON here", m[2], m[3])
 	}
-	return fmt.Sprintf("line %s, column %s: %s", m[1], m[2], problem(m[3]))
+	return fmt.Sprintf("line %s, column %s: %s", m[2], m[3], problem(m[4]))
 }
 
 func problem(text string) string {
@@ -180,8 +184,6 @@ func problem(text string) string {
 		return "a field stands twice"
 	case strings.HasPrefix(text, "error parsing"):
 		return "fields of which only one may be set are set together"
-	case strings.HasPrefix(text, "syntax error"), strings.HasPrefix(text, "unexpected token"):
-		return "not valid JSON here"
 	}
 	return "a value has the wrong type or format"
 }

@@ -29,32 +29,31 @@ func (i *importer) serve(w http.ResponseWriter, r *http.Request, _ map[string]st
 		Fail(w, r, errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error"))
 		return
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
 	stream, err := i.records.ImportBundle(ctx)
 	if err != nil {
 		Fail(w, r, err)
 		return
 	}
 	query := r.URL.Query()
-	up := &upload{stream: stream, body: r.Body, control: control, stall: i.stall}
-	sent := make(chan struct{})
+	up := &upload{stream: stream, body: r.Body, control: control, stall: i.stall, done: make(chan struct{})}
 	go func() {
-		defer close(sent)
-		err := up.run(&recordsv1.ImportOptions{Doctor: query.Get("doctor"), Patient: query.Get("patient")})
-		if err != nil {
+		defer close(up.done)
+		up.err = up.run(&recordsv1.ImportOptions{Doctor: query.Get("doctor"), Patient: query.Get("patient")})
+		if up.err != nil {
 			// Ending the stream in order would tell records that the bundle is complete.
-			cancel(err)
+			cancel()
 		}
 	}()
-	answer(ctx, stream, w, r)
-	cancel(nil)
+	i.answer(w, r, up)
+	cancel()
 	select {
-	case <-sent:
+	case <-up.done:
 	default:
 		// The body must not be read after the handler returns. This ends a read that waits.
 		_ = control.SetReadDeadline(time.Now())
-		<-sent
+		<-up.done
 	}
 }
 
@@ -64,6 +63,9 @@ type upload struct {
 	body    io.Reader
 	control *http.ResponseController
 	stall   time.Duration
+	// done is closed at the end; then err says what went wrong with the body.
+	done chan struct{}
+	err  error
 }
 
 func (u *upload) run(options *recordsv1.ImportOptions) error {
@@ -103,7 +105,7 @@ func ended(err error) error {
 // the one with which net/http reports a body that was cut short.
 func (u *upload) next() ([]byte, error) {
 	if err := u.control.SetReadDeadline(time.Now().Add(u.stall)); err != nil {
-		return nil, readError(err, 0)
+		return nil, readError(err)
 	}
 	buffer := make([]byte, piece)
 	n := 0
@@ -114,7 +116,7 @@ func (u *upload) next() ([]byte, error) {
 			return buffer[:n], u.rest(io.EOF)
 		}
 		if err != nil {
-			return nil, readError(err, 0)
+			return nil, readError(err)
 		}
 	}
 	return buffer[:n], u.rest(nil)
@@ -123,7 +125,7 @@ func (u *upload) next() ([]byte, error) {
 // rest lifts the read deadline while the piece is sent: records may take its time.
 func (u *upload) rest(err error) error {
 	if failed := u.control.SetReadDeadline(time.Time{}); failed != nil {
-		return readError(failed, 0)
+		return readError(failed)
 	}
 	return err
 }
@@ -132,46 +134,64 @@ var lines = protojson.MarshalOptions{EmitUnpopulated: true}
 
 // answer writes one line for each message. Until the first one an error is an
 // ordinary HTTP error; after it, the last line.
-func answer(ctx context.Context, stream recordsv1.RecordsService_ImportBundleClient, w http.ResponseWriter, r *http.Request) {
-	started := false
-	for {
-		message, err := stream.Recv()
-		if err == nil && !started {
-			started = true
+func (i *importer) answer(w http.ResponseWriter, r *http.Request, up *upload) {
+	for started := false; ; started = true {
+		message, err := up.stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF) && started:
+			return
+		case err != nil && started:
+			breakOff(r.Context(), w, up.because(err))
+			return
+		case errors.Is(err, io.EOF):
+			Fail(w, r, errs.New(errs.KindInternal, "INTERNAL", "internal error"))
+			return
+		case err != nil:
+			Fail(w, r, up.because(err))
+			return
+		}
+		if !started {
 			w.Header().Set("Content-Type", typeStream)
 			w.WriteHeader(http.StatusOK)
 		}
-		var line []byte
-		switch {
-		case err == nil:
-			line, err = escaped(lines, message)
-		case errors.Is(err, io.EOF) && started:
-			return
-		case errors.Is(err, io.EOF):
-			err = errs.New(errs.KindInternal, "INTERNAL", "internal error")
-		}
+		line, err := escaped(lines, message)
 		if err != nil {
-			err = because(ctx, err)
-			if !started {
-				Fail(w, r, err)
-				return
-			}
-			line, err = codec{}.Marshal(map[string]any{"error": onStreamError(ctx, err).Proto()})
-		}
-		if _, failed := w.Write(append(line, '\n')); failed != nil || err != nil {
+			breakOff(r.Context(), w, err)
 			return
 		}
-		if http.NewResponseController(w).Flush() != nil {
-			return
+		if writeLine(w, line) != nil {
+			return // the client is gone
 		}
 	}
 }
 
-// because prefers why the upload stopped over the cancellation that followed.
-func because(ctx context.Context, err error) error {
-	var cause *errs.Error
-	if errs.KindOf(err) == errs.KindCanceled && errors.As(context.Cause(ctx), &cause) {
-		return cause
+// breakOff writes the last line of an import that failed after its first one.
+func breakOff(ctx context.Context, w http.ResponseWriter, err error) {
+	line, failed := codec{}.Marshal(map[string]any{"error": onStreamError(ctx, err).Proto()})
+	if failed != nil {
+		line = []byte(`{"error":{"code":13,"message":"internal error"}}`)
+	}
+	// A client that is gone needs no last line.
+	_ = writeLine(w, line)
+}
+
+func writeLine(w http.ResponseWriter, line []byte) error {
+	if _, err := w.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	return http.NewResponseController(w).Flush()
+}
+
+// because prefers what went wrong with the body over the cancellation that
+// followed. The stream is canceled only when the body or the client is gone, so
+// the upload is at its end as well.
+func (u *upload) because(err error) error {
+	if errs.KindOf(err) != errs.KindCanceled || u.stream.Context().Err() == nil {
+		return err
+	}
+	<-u.done
+	if u.err != nil {
+		return u.err
 	}
 	return err
 }

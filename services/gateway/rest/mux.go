@@ -37,7 +37,7 @@ func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits
 	}
 	a := &API{routes: make(map[string]Route, len(routes)), limits: limits}
 	for _, r := range routes {
-		a.routes[r.Pattern()] = r
+		a.routes[r.key()] = r
 	}
 	a.mux = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, codec{}),

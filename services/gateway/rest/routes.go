@@ -41,6 +41,13 @@ type Route struct {
 // Pattern is how logs and traces name the route.
 func (r Route) Pattern() string { return r.Method + " " + r.Template }
 
+var shortVariable = regexp.MustCompile(`\{([^=}]+)\}`)
+
+// key is how grpc-gateway writes the pattern: {seq} as {seq=*}.
+func (r Route) key() string {
+	return r.Method + " " + shortVariable.ReplaceAllString(r.Template, "{$1=*}")
+}
+
 var services = map[accessv1.Service]protoreflect.FileDescriptor{
 	accessv1.Service_SERVICE_AUTH:    authv1.File_carekeep_auth_v1_auth_proto,
 	accessv1.Service_SERVICE_RECORDS: recordsv1.File_carekeep_records_v1_records_proto,

@@ -46,8 +46,10 @@ func take(r *http.Request) *http.Request {
 	s := readSession(r.Header)
 	out := r.WithContext(context.WithValue(r.Context(), sessionKey{}, s))
 	out.Header = http.Header{}
-	if kind := r.Header.Values("Content-Type"); len(kind) > 0 {
-		out.Header["Content-Type"] = kind
+	for _, name := range []string{"Content-Type", "Expect"} {
+		if values := r.Header.Values(name); len(values) > 0 {
+			out.Header[name] = values
+		}
 	}
 	out.Trailer = nil
 	return out
