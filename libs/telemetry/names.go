@@ -17,4 +17,8 @@ const (
 	KeyEventID    = "event_id"
 	KeySeq        = "seq"  // of an entry in the audit log
 	KeySize       = "size" // of the audit log, in entries
+	// Of a REST request: the pattern that matched, the HTTP status, the time it took.
+	KeyRoute    = "route"
+	KeyStatus   = "status"
+	KeyDuration = "duration_ms"
 )

@@ -21,7 +21,7 @@ func TestDMD09_OversizeAnswers413(t *testing.T) {
 			// A reader of unknown length is sent in chunks, or without a length over HTTP/2.
 			"without length": io.MultiReader(strings.NewReader(big)),
 		} {
-			r, err := http.NewRequestWithContext(t.Context(), "POST", s.url+"/v1/patients:search", reader)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/v1/patients:search", reader)
 			require.NoError(t, err)
 			r.Header.Set("Content-Type", "application/json")
 			r.Header.Set("Authorization", "Bearer "+sessionToken)
@@ -32,7 +32,7 @@ func TestDMD09_OversizeAnswers413(t *testing.T) {
 	}
 	// A client that asks first is refused before it sends.
 	sent := &counter{Reader: strings.NewReader(big)}
-	r, err := http.NewRequestWithContext(t.Context(), "POST", s.url+"/v1/patients:search", sent)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/v1/patients:search", sent)
 	require.NoError(t, err)
 	r.ContentLength = int64(len(big))
 	r.Header = http.Header{"Expect": {"100-continue"}, "Content-Type": {"application/json"}, "Authorization": {"Bearer " + sessionToken}}

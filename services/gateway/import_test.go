@@ -270,6 +270,7 @@ func (s *suite) watchImport() <-chan error {
 
 // A body that is cut short must not look complete to records.
 func TestImportCutShortIsNotAnEnd(t *testing.T) {
+	t.Parallel()
 	for name, head := range map[string]string{
 		"length": "Content-Length: 1000000\r\n\r\n" + strings.Repeat("x", 300<<10),
 		"chunks": "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n", 300<<10) + strings.Repeat("x", 300<<10) + "\r\n",
@@ -281,7 +282,7 @@ func TestImportCutShortIsNotAnEnd(t *testing.T) {
 			config.NextProtos = []string{"http/1.1"}
 			conn, err := tls.Dial("tcp", s.addr, config)
 			require.NoError(t, err)
-			defer conn.Close()
+			defer ignore(conn.Close)
 			_, err = io.WriteString(conn, "POST /v1/patients:import HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"+
 				"Authorization: Bearer "+sessionToken+"\r\n"+head)
 			require.NoError(t, err)
@@ -308,6 +309,7 @@ func within(t *testing.T, c <-chan error) error {
 
 // A client that stops sending is told so, and records is released.
 func TestImportThatStallsIsBrokenOff(t *testing.T) {
+	t.Parallel()
 	for _, http2 := range []bool{true, false} {
 		s := newSuite(t, func(c *Settings) { c.Limits.StallSeconds = 1 })
 		ended := s.watchImport()
@@ -321,6 +323,7 @@ func TestImportThatStallsIsBrokenOff(t *testing.T) {
 
 // Records may think longer than a client may stall.
 func TestImportWaitsForRecords(t *testing.T) {
+	t.Parallel()
 	for _, http2 := range []bool{true, false} {
 		s := newSuite(t, func(c *Settings) { c.Limits.StallSeconds, c.Limits.WriteSeconds = 1, 1 })
 		s.records.load = func(stream importStream) error {
@@ -360,9 +363,10 @@ func TestImportEndsWithItsClient(t *testing.T) {
 }
 
 func TestSlowJSONBodyIsCutOff(t *testing.T) {
+	t.Parallel()
 	s := newSuite(t, func(c *Settings) { c.Limits.BodySeconds = 1 })
 	reader, writer := io.Pipe()
-	defer writer.Close()
+	defer ignore(writer.Close)
 	r := s.request("POST", "/v1/patients:search", "", "Content-Type", "application/json")
 	r.Body, r.ContentLength = reader, -1
 	got := s.do(s.client(true), r)
@@ -376,7 +380,7 @@ func TestSlowJSONBodyIsCutOff(t *testing.T) {
 	config.NextProtos = []string{"http/1.1"}
 	conn, err := tls.Dial("tcp", s.addr, config)
 	require.NoError(t, err)
-	defer conn.Close()
+	defer ignore(conn.Close)
 	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\n")
 	require.NoError(t, err)
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
@@ -387,6 +391,7 @@ func TestSlowJSONBodyIsCutOff(t *testing.T) {
 
 // A handler may take longer than a body may: the deadline of the one must not cancel the other.
 func TestBodyDeadlineEndsWithTheBody(t *testing.T) {
+	t.Parallel()
 	for _, http2 := range []bool{true, false} {
 		s := newSuite(t, func(c *Settings) { c.Limits.BodySeconds, c.Limits.WriteSeconds = 1, 1 })
 		s.records.update = func(*recordsv1.UpdatePatientRequest) { <-time.After(1500 * time.Millisecond) }

@@ -167,6 +167,9 @@ func (s *suite) client(http2 bool) *http.Client {
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
+// ignore closes what was only read from.
+func ignore(close func() error) { _ = close() }
+
 type answer struct {
 	status int
 	header http.Header
@@ -222,7 +225,7 @@ func (s *suite) do(client *http.Client, r *http.Request) answer {
 	s.t.Helper()
 	response, err := client.Do(r)
 	require.NoError(s.t, err)
-	defer response.Body.Close()
+	defer ignore(response.Body.Close)
 	body, err := io.ReadAll(response.Body)
 	require.NoError(s.t, err)
 	return answer{response.StatusCode, response.Header, body}

@@ -36,7 +36,7 @@ func oldTLS(t *testing.T, client *tls.Config) {
 	t.Setenv("GODEBUG", "tls10server=1")
 	s := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("hello accepted") }}
 	near, far := net.Pipe()
-	defer near.Close()
+	defer ignore(near.Close)
 	require.NoError(t, near.SetDeadline(time.Now().Add(10*time.Second)))
 	client.ServerName = "localhost"
 	go func() { _ = tls.Client(far, client).Handshake() }()
@@ -49,7 +49,7 @@ func handshake(t *testing.T, addr string, config *tls.Config) (tls.ConnectionSta
 	if err != nil {
 		return tls.ConnectionState{}, err
 	}
-	defer conn.Close()
+	defer ignore(conn.Close)
 	return conn.ConnectionState(), nil
 }
 
@@ -70,7 +70,7 @@ func requireAlert(t *testing.T, addr string, config *tls.Config, want byte) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
-	defer conn.Close()
+	defer ignore(conn.Close)
 	wire := &recorder{Conn: conn}
 	config.ServerName = "localhost"
 	require.Error(t, tls.Client(wire, config).Handshake())
@@ -156,7 +156,7 @@ func TestDH04_PlaintextIsRefusedAndTLS13Negotiated(t *testing.T) {
 	s.auth.admitted()
 	response, err := http.Get("http://" + s.addr + "/v1/" + somePatient)
 	require.NoError(t, err)
-	defer response.Body.Close()
+	defer ignore(response.Body.Close)
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusBadRequest, response.StatusCode)
@@ -197,7 +197,7 @@ func TestDH04_UpstreamsMustSpeakTLS13AndProveTheirName(t *testing.T) {
 			identity := gatewayIdentity(t, authority.Issue)
 			conn, err := identity.Dial(listener.Addr().String(), accessv1.Service_SERVICE_RECORDS)
 			require.NoError(t, err)
-			defer conn.Close()
+			defer ignore(conn.Close)
 			_, err = healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{})
 			require.Equal(t, c.serves, err == nil, "%v", err)
 		})

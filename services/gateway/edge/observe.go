@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -110,11 +111,11 @@ func (o *observer) end(r *http.Request, span trace.Span, e *Exchange, status int
 	}
 	line := []slog.Attr{
 		slog.String(telemetry.KeyMethod, method(r)),
-		slog.String("route", e.Route),
-		slog.Int("status", status),
+		slog.String(telemetry.KeyRoute, e.Route),
+		slog.Int(telemetry.KeyStatus, status),
 		slog.String(telemetry.KeyReason, e.Reason),
 		slog.String(telemetry.KeyAddress, e.Address),
-		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+		slog.Float64(telemetry.KeyDuration, float64(took.Microseconds())/1000),
 	}
 	if e.Cause != nil {
 		line = append(line, slog.String(telemetry.KeyError, e.Cause.Error()))
@@ -130,12 +131,15 @@ func (o *observer) recovered(value any, w *writer, r *http.Request) bool {
 	if value == nil {
 		return false
 	}
-	if value == http.ErrAbortHandler {
-		return true
-	}
 	text := fmt.Sprintf("%T", value)
-	if e, ok := value.(runtime.Error); ok {
-		text = e.Error()
+	if err, ok := value.(error); ok {
+		var ours runtime.Error
+		switch {
+		case errors.Is(err, http.ErrAbortHandler):
+			return true
+		case errors.As(err, &ours):
+			text = ours.Error()
+		}
 	}
 	o.log.ErrorContext(r.Context(), "panic", telemetry.KeyError, text, telemetry.KeyStack, string(debug.Stack()))
 	Of(r.Context()).Reason = "PANIC"

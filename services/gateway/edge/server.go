@@ -93,7 +93,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.log.Warn("requests were still open after the drain time; they are broken off")
 		err = s.http.Close()
 	}
-	<-failed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	if err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}

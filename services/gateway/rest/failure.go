@@ -59,7 +59,7 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.WriteHeader(httpStatus(st.Code(), errs.ReasonOf(st.Err())))
 	// A client that is gone needs no answer.
-	_, _ = w.Write(body)
+	_, _ = w.Write(body) //nolint:gosec // not HTML: the type is JSON with nosniff, and <, > and & are escaped
 }
 
 // note leaves in the exchange what the log should say, and returns what the client may know.
