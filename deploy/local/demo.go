@@ -3,8 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 
 	"github.com/carekeep/carekeep/deploy/local/demo"
@@ -19,8 +18,8 @@ type demoCommand struct {
 }
 
 // Run plays the story on the stack that runs, or on a throwaway one.
-func (c *demoCommand) Run(ctx context.Context) error {
-	place, done, err := c.place(ctx)
+func (c *demoCommand) Run(ctx context.Context, out io.Writer) error {
+	place, done, err := c.place(ctx, out)
 	if err != nil {
 		return err
 	}
@@ -32,20 +31,20 @@ func (c *demoCommand) Run(ctx context.Context) error {
 	if c.Bundles == "" {
 		c.Bundles = filepath.Join(devkit.Root(), "..", "shared", "fhir")
 	}
-	return demo.Run(ctx, demo.Options{Place: place, People: people, Bundles: c.Bundles, Out: os.Stdout})
+	return demo.Run(ctx, demo.Options{Place: place, People: people, Bundles: c.Bundles, Out: out})
 }
 
-func (c *demoCommand) place(ctx context.Context) (*stack.Place, func(), error) {
+func (c *demoCommand) place(ctx context.Context, out io.Writer) (*stack.Place, func(), error) {
 	if stack.Running(c.Data) {
 		place, err := stack.Attach(c.Data)
 		if err != nil {
 			return nil, nil, errors.Join(err, ctx.Err())
 		}
-		fmt.Printf("The story plays on the stack that runs on %s.\n", relative(c.Data))
+		say(out, "The story plays on the stack that runs on %s.\n", relative(c.Data))
 		return place, func() {}, nil
 	}
-	fmt.Println("No stack is running, so the story plays on a throwaway one.")
-	s, err := stack.Start(ctx, stack.Options{Stdout: os.Stdout})
+	say(out, "No stack is running, so the story plays on a throwaway one.\n")
+	s, err := stack.Start(ctx, stack.Options{Stdout: out})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"os"
+	"io"
 
 	"github.com/carekeep/carekeep/deploy/local/generator"
 )
@@ -13,6 +13,6 @@ type generateCommand struct {
 }
 
 // Run writes the bundle.
-func (c *generateCommand) Run() error {
-	return generator.Bundle(os.Stdout, generator.Options{Seed: c.Seed, Patients: c.Patients, First: c.First})
+func (c *generateCommand) Run(out io.Writer) error {
+	return generator.Bundle(out, generator.Options{Seed: c.Seed, Patients: c.Patients, First: c.First})
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,6 +25,6 @@ func main() {
 	// A second Ctrl-C ends us at once, and every process with us.
 	context.AfterFunc(ctx, stop)
 	cli := kong.Parse(&commands{}, kong.Name("carekeep-local"), kong.Description("The whole suite on one machine."),
-		kong.BindTo(ctx, (*context.Context)(nil)))
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(os.Stdout, (*io.Writer)(nil)))
 	cli.FatalIfErrorf(cli.Run())
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,7 @@ type totpCommand struct {
 }
 
 // Run prints the code alone on standard output, for use in other commands.
-func (c *totpCommand) Run() error {
+func (c *totpCommand) Run(out io.Writer) error {
 	people, err := seed.Load(filepath.Join(c.Data, "credentials.json"))
 	if err != nil {
 		return err
@@ -35,7 +36,7 @@ func (c *totpCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "valid for %s, once\n", now.Truncate(api.Step).Add(api.Step).Sub(now).Round(time.Second))
-	fmt.Println(code)
+	say(os.Stderr, "valid for %s, once\n", now.Truncate(api.Step).Add(api.Step).Sub(now).Round(time.Second))
+	say(out, "%s\n", code)
 	return nil
 }

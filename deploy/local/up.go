@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,36 +26,36 @@ type upCommand struct {
 }
 
 // Run runs the stack until it is told to stop.
-func (c *upCommand) Run(ctx context.Context) error {
-	fmt.Printf("Starting carekeep; the first start builds and sets up everything, which takes minutes.\n")
-	s, err := stack.Start(ctx, stack.Options{Dir: c.Data, Ports: c.Ports, Stdout: os.Stdout})
+func (c *upCommand) Run(ctx context.Context, out io.Writer) error {
+	say(out, "Starting carekeep; the first start builds and sets up everything, which takes minutes.\n")
+	s, err := stack.Start(ctx, stack.Options{Dir: c.Data, Ports: c.Ports, Stdout: out})
 	if ctx.Err() != nil {
-		fmt.Println("Stopped.")
+		say(out, "Stopped.\n")
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer func() {
-		fmt.Println("Stopping; press Ctrl-C again to end everything at once.")
+		say(out, "Stopping; press Ctrl-C again to end everything at once.\n")
 		s.Close()
-		fmt.Println("Stopped.")
+		say(out, "Stopped.\n")
 	}()
 	begun := time.Now()
 	people, err := seed.Run(ctx, s.Place)
 	if err != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	fmt.Printf("  %-16s ready in %s\n", "people", time.Since(begun).Round(time.Millisecond))
-	if err := welcome(s.Place, people); err != nil {
+	say(out, "  %-16s ready in %s\n", "people", time.Since(begun).Round(time.Millisecond))
+	if err := welcome(out, s.Place, people); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	return nil
 }
 
-func welcome(place *stack.Place, people *seed.Credentials) error {
-	fmt.Printf(`
+func welcome(out io.Writer, place *stack.Place, people *seed.Credentials) error {
+	say(out, `
 carekeep is ready.
 
   API            %s
@@ -70,9 +71,9 @@ carekeep is ready.
 		if err != nil {
 			return err
 		}
-		fmt.Printf("  %-16s %-16s password %s   code now %s   %s\n", p.DisplayName, p.Username, p.Password, code, otpauth(p))
+		say(out, "  %-16s %-16s password %s   code now %s   %s\n", p.DisplayName, p.Username, p.Password, code, otpauth(p))
 	}
-	fmt.Printf(`
+	say(out, `
 Sign in; the answer holds a session token for "Authorization: Bearer":
 
   curl --cacert %s %s/v1/auth:signIn -H 'Content-Type: application/json' \
@@ -100,3 +101,7 @@ func relative(path string) string {
 	}
 	return short
 }
+
+// say prints for the person at the terminal. Where that is gone, there is nobody
+// left to tell.
+func say(out io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) }

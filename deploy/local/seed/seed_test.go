@@ -8,11 +8,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
-	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
 	"github.com/carekeep/carekeep/deploy/local/api"
 	"github.com/carekeep/carekeep/deploy/local/seed"
 	"github.com/carekeep/carekeep/deploy/local/stack"
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
 )
 
 func TestSeedingIsIdempotentAndGoesOnAfterABreak(t *testing.T) {

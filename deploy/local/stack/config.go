@@ -103,7 +103,6 @@ func (p *Place) authConfig() tree {
 		"signing_key": p.signingKey(),
 		"mail":        tree{"host": "127.0.0.1", "port": p.Ports.Mail, "from": "carekeep@localhost", "tls": "none-local"},
 		"public_url":  p.URL(),
-		"argon2id":    tree{"memory_kib": 19456, "passes": 2, "parallelism": 1},
 	}
 }
 
