@@ -15,7 +15,9 @@ CREATE FUNCTION admit(
 ) RETURNS TABLE (
     place integer, refusal text, retry interval, session_id uuid, user_id uuid, practice_id uuid,
     username text, role smallint, template text, assurance smallint, modules integer, doctors uuid[]
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+) LANGUAGE plpgsql SECURITY DEFINER
+-- Every lookup is by a unique key, so one plan serves all; to plan each call anew would take longer than to run it.
+SET plan_cache_mode = force_generic_plan SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     clock timestamptz;

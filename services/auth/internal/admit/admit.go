@@ -45,20 +45,28 @@ type Options struct {
 type Admitter struct {
 	opts    Options
 	batches *batches
+	tokens  *tokens
 }
 
 // New starts the workers; Close ends them.
-func New(o Options) *Admitter {
+func New(o Options) (*Admitter, error) {
 	if o.Workers == 0 {
 		o.Workers = 2
 	}
-	a := &Admitter{opts: o}
+	tokens, err := newTokens(o.Signer, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	a := &Admitter{opts: o, tokens: tokens}
 	a.batches = newBatches(o.Workers, a.decide)
-	return a
+	return a, nil
 }
 
 // Close waits for the requests in work.
-func (a *Admitter) Close() { a.batches.close() }
+func (a *Admitter) Close() {
+	a.batches.close()
+	a.tokens.close()
+}
 
 // Request is one request to admit.
 type Request struct {
@@ -87,7 +95,7 @@ func (a *Admitter) Admit(ctx context.Context, r Request) (string, error) {
 	if item.err != nil {
 		return "", item.err
 	}
-	return a.opts.Signer.Sign(item.caller, a.opts.Now())
+	return a.tokens.of(item.caller)
 }
 
 // decide runs one batch. An error is everybody's; what concerns one request stands in its item.

@@ -148,9 +148,12 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	if err != nil {
 		return err
 	}
-	a.admitter = admit.New(admit.Options{
+	a.admitter, err = admit.New(admit.Options{
 		Store: l.store, Signer: signer, Now: o.clock(), Idle: s.lifetimes().Idle, PerMinute: s.Limits.RequestsPerMinute,
 	})
+	if err != nil {
+		return err
+	}
 	authv1.RegisterAuthServiceServer(a.Server, a.service(s, o, hasher, limiter))
 	return nil
 }

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"context"
 	"io"
 	"net"
 	"regexp"
@@ -35,7 +36,7 @@ func newInbox(t testing.TB) *Inbox {
 	i.server = smtp.NewServer(i)
 	i.server.Domain = "localhost"
 	var err error
-	i.listener, err = net.Listen("tcp", "127.0.0.1:0")
+	i.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	go func() { _ = i.server.Serve(i.listener) }()
 	t.Cleanup(func() { _ = i.server.Close() })

@@ -20,7 +20,7 @@ import (
 )
 
 // Password is everybody's.
-const Password = "quark-leuchter-pflaume-42"
+const Password = "quark-leuchter-pflaume-42" //nolint:gosec // of users that live as long as a test
 
 // Person is a user with everything it takes to sign in.
 type Person struct {
