@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
@@ -80,6 +81,16 @@ func (b *baseline) GetResource(ctx context.Context, request *recordsv1.GetResour
 		return nil, fmt.Errorf("read: %w", err)
 	}
 	return &httpbody.HttpBody{ContentType: "application/fhir+json", Data: document}, nil
+}
+
+// GetPatient tells the version of one row, which a writer needs once.
+func (b *baseline) GetPatient(ctx context.Context, request *recordsv1.GetPatientRequest) (*recordsv1.Patient, error) {
+	var version int64
+	err := b.pool.QueryRow(ctx, `SELECT version FROM bench.plain WHERE id = $1`, request.GetName()[len("patients/"):]).Scan(&version)
+	if err != nil {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	return &recordsv1.Patient{Name: request.GetName(), Etag: strconv.FormatInt(version, 10)}, nil
 }
 
 // UpdatePatient changes the birth date in one row, in a transaction that checks the version.

@@ -54,7 +54,7 @@ func (b *bench) reads(ctx context.Context) error {
 		return fmt.Errorf("read: %w", err)
 	}
 	row{"(a) read, sealed + authorised + audited", "/s", "plaintext", got[0].perSecond, got[1].perSecond, 0.5,
-		fmt.Sprintf("%d clients, gRPC; %s against %s", b.opts.Clients, latency(got[0]), latency(got[1]))}.print(os.Stdout)
+		fmt.Sprintf("%d clients, gRPC; %s against %s", b.opts.Clients, latency(got[0]), latency(got[1]))}.write(os.Stdout)
 	return b.readsAlone(ctx)
 }
 
@@ -65,7 +65,7 @@ func (b *bench) readsAlone(ctx context.Context) error {
 		return fmt.Errorf("read with one client: %w", err)
 	}
 	row{"(a) the same with one client", "/s", "plaintext", got[0].perSecond, got[1].perSecond, 0,
-		fmt.Sprintf("%s against %s", latency(got[0]), latency(got[1]))}.print(os.Stdout)
+		fmt.Sprintf("%s against %s", latency(got[0]), latency(got[1]))}.write(os.Stdout)
 	return nil
 }
 
@@ -112,7 +112,7 @@ func (b *bench) writes(ctx context.Context) error {
 		return fmt.Errorf("write: %w", err)
 	}
 	row{"(a) write, sealed + authorised + audited + history + index", "/s", "plaintext", got[0].perSecond, got[1].perSecond, 0.5,
-		fmt.Sprintf("%d clients, gRPC; %s against %s", b.opts.Clients, latency(got[0]), latency(got[1]))}.print(os.Stdout)
+		fmt.Sprintf("%d clients, gRPC; %s against %s", b.opts.Clients, latency(got[0]), latency(got[1]))}.write(os.Stdout)
 	return nil
 }
 
@@ -146,6 +146,6 @@ func (b *bench) perField(ctx context.Context) error {
 	}
 	row{"(b) read with a data key per patient", "/s", fmt.Sprintf("transit call for each of %d fields", fieldsPerPatient),
 		got[0].perSecond, got[1].perSecond, 20,
-		fmt.Sprintf("the baseline only decrypts, it neither reads rows nor records; %s against %s", latency(got[0]), latency(got[1]))}.print(os.Stdout)
+		fmt.Sprintf("the baseline only decrypts, it neither reads rows nor records; %s against %s", latency(got[0]), latency(got[1]))}.write(os.Stdout)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/carekeep/carekeep/deploy/local/generator"
@@ -18,9 +19,9 @@ func (b *bench) curve(ctx context.Context) error {
 	}
 	// A practice of its own, so that the first points are small.
 	b.doctor = b.newDoctor()
-	fmt.Println()
-	fmt.Println("| resources stored | import/s | read/s | p50 | p99 | search/s | p50 | p99 |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(os.Stdout)
+	fmt.Fprintln(os.Stdout, "| resources stored | import/s | read/s | p50 | p99 | search/s | p50 | p99 |")
+	fmt.Fprintln(os.Stdout, "|---|---|---|---|---|---|---|---|")
 	patients := 0
 	for _, resources := range b.opts.Curve {
 		wanted := max(1, resources/generator.PerPatient)
@@ -38,7 +39,7 @@ func (b *bench) curve(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("curve at %d: %w", resources, err)
 		}
-		fmt.Printf("| %d | %.0f | %.0f | %s | %s | %.0f | %s | %s |\n", patients*generator.PerPatient, rate,
+		fmt.Fprintf(os.Stdout, "| %d | %.0f | %.0f | %s | %s | %.0f | %s | %s |\n", patients*generator.PerPatient, rate,
 			got[0].perSecond, got[0].p50.Round(10*time.Microsecond), got[0].p99.Round(10*time.Microsecond),
 			got[1].perSecond, got[1].p50.Round(10*time.Microsecond), got[1].p99.Round(10*time.Microsecond))
 	}

@@ -38,7 +38,7 @@ func (b *bench) imports(ctx context.Context) error {
 	}
 	plain := float64(len(rows)) / time.Since(begun).Seconds()
 	row{"(c) import of a FHIR bundle", "resources/s", "COPY of the same bytes", ours, plain, 0,
-		fmt.Sprintf("%d resources, %.0f MB, one stream; each parsed, sealed, indexed, audited", stored, float64(size)/1e6)}.print(os.Stdout)
+		fmt.Sprintf("%d resources, %.0f MB, one stream; each parsed, sealed, indexed, audited", stored, float64(size)/1e6)}.write(os.Stdout)
 	return nil
 }
 

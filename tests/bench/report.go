@@ -14,7 +14,7 @@ type row struct {
 	note                     string
 }
 
-func (r row) print(w io.Writer) {
+func (r row) write(w io.Writer) {
 	ratio := r.ours / r.baseline
 	verdict := ""
 	if r.target > 0 {

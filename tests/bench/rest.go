@@ -32,6 +32,6 @@ func (b *bench) rest(ctx context.Context) error {
 		return fmt.Errorf("rest: %w", err)
 	}
 	row{"(d) read over REST, with admission", "/s", "gRPC", got[0].perSecond, got[1].perSecond, 0,
-		fmt.Sprintf("%d clients of one user; %s against %s", b.opts.Clients, latency(got[0]), latency(got[1]))}.print(os.Stdout)
+		fmt.Sprintf("%d clients of one user; %s against %s", b.opts.Clients, latency(got[0]), latency(got[1]))}.write(os.Stdout)
 	return nil
 }
