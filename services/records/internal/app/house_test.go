@@ -360,3 +360,14 @@ func bundleOf(resources ...string) string {
 	b.WriteString(`]}`)
 	return b.String()
 }
+
+type settings = app.Settings
+
+const (
+	patience = 20 * time.Second
+	tick     = 20 * time.Millisecond
+)
+
+func cancelable(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithCancel(ctx)
+}

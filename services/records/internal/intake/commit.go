@@ -50,7 +50,8 @@ func (r *run) finish(ctx context.Context, b *batch, report Report) error {
 }
 
 // commit stores what is planned with an audit event for every resource, and
-// returns the items that somebody else was quicker with.
+// returns the items that somebody else was quicker with: another import, or the batch
+// before, which was on its way when this one was prepared.
 func (r *run) commit(ctx context.Context, p *plan) ([]item, error) {
 	defer r.pending.drop(p.keys)
 	if len(p.docs) == 0 && len(p.unchanged) == 0 && len(p.denied) == 0 {
@@ -60,40 +61,78 @@ func (r *run) commit(ctx context.Context, p *plan) ([]item, error) {
 	for i, d := range p.docs {
 		rows[i] = d.row
 	}
-	var created []uuid.UUID
-	var stored []store.Ref
+	var done outcome
 	now := r.now()
 	err := r.access.Do(ctx, pg.Unit{
 		Practice: r.viewer.Practice,
 		Alone:    true,
 		Queue: func(b *pgx.Batch) {
-			store.CreatePatients(b, r.viewer.Practice, r.options.Doctor, p.patients, now, &created)
-			store.PutDocuments(b, r.viewer.Practice, rows, now, &stored)
+			store.CreatePatients(b, r.viewer.Practice, r.options.Doctor, p.patients, now, &done.created)
+			store.PutDocuments(b, r.viewer.Practice, rows, now, &done.stored)
 			store.ReindexAll(b, r.viewer.Practice, p.index)
+			store.ReadCurrent(b, r.viewer.Practice, refs(p.unchanged), &done.current)
 		},
-		Decide: func() ([]*auditv1.Event, error) { return events(evidence.From(ctx), p, created, stored), nil },
+		Decide: func() ([]*auditv1.Event, error) { return done.events(evidence.From(ctx), p), nil },
 	})
 	if err != nil {
 		return nil, err
 	}
-	return r.count(p, stored), nil
+	return r.count(p, &done), nil
+}
+
+// outcome is what the database made of a plan.
+type outcome struct {
+	created []uuid.UUID
+	stored  []store.Ref
+	current []store.Current
+}
+
+func refs(list []planned) []store.Ref {
+	out := make([]store.Ref, len(list))
+	for i, d := range list {
+		out[i] = d.ref()
+	}
+	return out
+}
+
+func (d planned) ref() store.Ref { return store.Ref{Type: d.row.Type, ID: d.row.ID} }
+
+// kept says of each planned document whether it is what is stored now.
+func (o *outcome) kept() func(planned) bool {
+	stored := make(map[store.Ref]bool, len(o.stored))
+	for _, ref := range o.stored {
+		stored[ref] = true
+	}
+	digests := make(map[store.Ref]string, len(o.current))
+	for _, c := range o.current {
+		if !c.Deleted {
+			digests[c.Ref] = string(c.Digest)
+		}
+	}
+	return func(d planned) bool { return stored[d.ref()] || digests[d.ref()] == string(d.row.Digest) }
 }
 
 // events tells of every resource that was stored, of entries that were stored
 // before, by patient, and of patients whose chart was closed to the import.
-func events(rec *evidence.Recorder, p *plan, created []uuid.UUID, stored []store.Ref) []*auditv1.Event {
-	out := make([]*auditv1.Event, 0, len(created)+len(stored)+len(p.unchanged)+len(p.denied))
-	for _, patient := range created {
+func (o *outcome) events(rec *evidence.Recorder, p *plan) []*auditv1.Event {
+	out := make([]*auditv1.Event, 0, len(o.created)+len(o.stored)+len(p.denied)+1)
+	for _, patient := range o.created {
 		out = append(out, keys.Created(rec, p.keys[patient]))
 	}
-	done := set(stored)
+	kept := o.kept()
 	for _, d := range p.docs {
-		if done[store.Ref{Type: d.row.Type, ID: d.row.ID}] {
+		if kept(d) {
 			at := chart.Place{Type: d.row.Type, Patient: d.row.Patient, ID: d.row.ID}
 			out = append(out, rec.Event(chart.About(at, d.row.Version), evidence.Digests(d.before, d.row.Digest)))
 		}
 	}
-	for patient, n := range p.unchanged {
+	unchanged := map[uuid.UUID]int{}
+	for _, d := range p.unchanged {
+		if kept(d) {
+			unchanged[d.row.Patient]++
+		}
+	}
+	for patient, n := range unchanged {
 		out = append(out, rec.Event(about(patient), evidence.Count(n), evidence.Outcome(auditv1.Outcome_OUTCOME_OK, 0, "UNCHANGED")))
 	}
 	for patient := range p.denied {
@@ -111,11 +150,11 @@ func about(patient uuid.UUID) func(*auditv1.Event) {
 }
 
 // count adds up what was done, and returns what was not.
-func (r *run) count(p *plan, stored []store.Ref) (left []item) {
-	done := set(stored)
+func (r *run) count(p *plan, o *outcome) (left []item) {
+	kept := o.kept()
 	for _, d := range p.docs {
 		switch {
-		case !done[store.Ref{Type: d.row.Type, ID: d.row.ID}]:
+		case !kept(d):
 			left = append(left, d.item)
 		case d.fresh:
 			r.totals.Created++
@@ -123,16 +162,12 @@ func (r *run) count(p *plan, stored []store.Ref) (left []item) {
 			r.totals.Updated++
 		}
 	}
-	for _, n := range p.unchanged {
-		r.totals.Unchanged += int64(n)
+	for _, d := range p.unchanged {
+		if kept(d) {
+			r.totals.Unchanged++
+		} else {
+			left = append(left, d.item)
+		}
 	}
 	return left
-}
-
-func set(refs []store.Ref) map[store.Ref]bool {
-	out := make(map[store.Ref]bool, len(refs))
-	for _, ref := range refs {
-		out[ref] = true
-	}
-	return out
 }

@@ -21,7 +21,7 @@ type plan struct {
 	keys      map[uuid.UUID]keys.Wrapped // of new patients, by patient
 	docs      []planned
 	index     []store.Entry
-	unchanged map[uuid.UUID]int // entries by patient that are stored already
+	unchanged []planned // stored already, as far as prepare could see
 	denied    map[uuid.UUID]bool
 }
 
@@ -75,7 +75,7 @@ func (p *pending) drop(list map[uuid.UUID]keys.Wrapped) {
 // prepare is the second stage: it decides about each item of the batch, and seals
 // what is to be stored.
 func (r *run) prepare(ctx context.Context, b *batch) error {
-	b.plan = plan{unchanged: map[uuid.UUID]int{}, denied: map[uuid.UUID]bool{}, keys: map[uuid.UUID]keys.Wrapped{}}
+	b.plan = plan{denied: map[uuid.UUID]bool{}, keys: map[uuid.UUID]keys.Wrapped{}}
 	if len(b.items) == 0 {
 		return nil
 	}
@@ -215,9 +215,6 @@ func (r *run) decide(b *batch, it item, o owner, current map[store.Ref]store.Cur
 	case exists && was.Patient != it.patient:
 		b.refuse(it.index, errOtherPatient)
 		return
-	case exists && !was.Deleted && string(was.Digest) == string(digest):
-		b.plan.unchanged[it.patient]++
-		return
 	}
 	row := store.Document{
 		Type: it.resourceType, ID: it.id, Patient: it.patient, Version: was.Version + 1,
@@ -226,6 +223,10 @@ func (r *run) decide(b *batch, it item, o owner, current map[store.Ref]store.Cur
 	p := planned{item: it, row: row, fresh: !exists || was.Deleted}
 	if !p.fresh {
 		p.before = was.Digest
+	}
+	if !p.fresh && string(was.Digest) == string(digest) {
+		b.plan.unchanged = append(b.plan.unchanged, p)
+		return
 	}
 	b.plan.docs = append(b.plan.docs, p)
 }

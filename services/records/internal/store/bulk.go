@@ -25,6 +25,10 @@ type Current struct {
 
 // ReadCurrent reads what many resources are now; those that do not exist are left out.
 func ReadCurrent(b *pgx.Batch, practice uuid.UUID, refs []Ref, out *[]Current) {
+	*out = (*out)[:0]
+	if len(refs) == 0 {
+		return
+	}
 	types, ids := make([]string, len(refs)), make([]uuid.UUID, len(refs))
 	for i, r := range refs {
 		types[i], ids[i] = r.Type, r.ID
