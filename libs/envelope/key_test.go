@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"errors"
 	"bytes"
 	"crypto/rand"
 	"reflect"
@@ -153,7 +154,7 @@ func TestAKeyIsNotWipedWhileInUse(t *testing.T) {
 			wg.Go(func() {
 				for {
 					if _, err := k.Open(b, sealed); err != nil {
-						if err != ErrWiped { // never ErrBroken: that would be a half-wiped key
+						if !errors.Is(err, ErrWiped) { // never ErrBroken: that would be a half-wiped key
 							t.Error(err)
 						}
 						return

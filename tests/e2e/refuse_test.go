@@ -25,7 +25,7 @@ import (
 )
 
 // refused calls and expects a refusal with this code and reason, in words.
-func refused(t *testing.T, client *api.Client, method, path string, body *recordsv1.Patient, status int, reason string) *api.Refusal {
+func refused(t *testing.T, client *api.Client, method, path string, body *recordsv1.Patient, status int, reason string) {
 	t.Helper()
 	var err error
 	if body == nil {
@@ -38,7 +38,6 @@ func refused(t *testing.T, client *api.Client, method, path string, body *record
 	assert.Equal(t, status, refusal.Status, "%s", refusal)
 	assert.Equal(t, reason, refusal.Reason, "%s", refusal)
 	assert.NotEmpty(t, refusal.Message)
-	return refusal
 }
 
 func TestRefusesRequestsWithoutASession(t *testing.T) {
