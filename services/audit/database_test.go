@@ -89,11 +89,11 @@ func TestDMD08_APartitionMadeByHandIsProtected(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
 	owner := s.as("audit_owner")
-	_, err := owner.Exec(context.Background(), "CREATE TABLE entries_old PARTITION OF entries FOR VALUES FROM ('2021-01-01') TO ('2021-02-01')")
+	_, err := owner.Exec(context.Background(), "CREATE TABLE entries_old PARTITION OF entries FOR VALUES FROM ('0176bd3b-0000-0000-0000-000000000000') TO ('0176bd3d-0000-0000-0000-000000000000')")
 	require.NoError(t, err)
 	id := uuid.MustParse("0176bd3c-4c00-7000-8000-000000000000") // 1 January 2021
 	_, err = s.as("").Exec(context.Background(), `
-		INSERT INTO entries SELECT 0, event_month($1), $1, $1, $1, $1, 1, 1, now(), now(), sha256('x'), 'x', sha256('x')`, id)
+		INSERT INTO entries SELECT 0, $1, $1, $1, $1, 1, 1, now(), now(), sha256('x'), 'x', sha256('x')`, id)
 	require.NoError(t, err)
 	_, err = s.as("").Exec(context.Background(), "DELETE FROM entries_old")
 	require.ErrorContains(t, err, "append-only")
@@ -113,21 +113,28 @@ func TestPartitionsAreMadeForSaneMonthsOnly(t *testing.T) {
 	}
 }
 
-// One event id is one entry, whatever the columns say: the partition follows from the id.
+// One event id is one entry, in the whole log, and lies in the partition of its own month.
 func TestTheDatabaseTakesAnEventOnce(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
 	conn := s.as("audit_app")
-	insert := `INSERT INTO entries VALUES ($1, $2, $3, $3, $3, $3, 1, 1, now(), now(), sha256('x'), 'x', sha256('x'))`
-	_, err := conn.Exec(context.Background(), "SELECT ensure_partition('2021-01-01'), ensure_partition('2021-02-01')")
+	insert := `INSERT INTO entries VALUES ($1, $2, $2, $2, $2, 1, 1, now(), now(), sha256('x'), 'x', sha256('x'))`
+	_, err := conn.Exec(context.Background(), "SELECT ensure_partition('2020-12-01'), ensure_partition('2021-01-31')")
 	require.NoError(t, err)
-	id := "0176bd3c-4c00-7000-8000-000000000000"
-	_, err = conn.Exec(context.Background(), insert, 0, "2021-01-01", id)
-	require.NoError(t, err)
-	_, err = conn.Exec(context.Background(), insert, 1, "2021-01-01", id)
-	require.ErrorContains(t, err, "duplicate key")
-	_, err = conn.Exec(context.Background(), insert, 1, "2021-02-01", id)
-	require.ErrorContains(t, err, "check constraint", "the id belongs to another month")
+	for seq, want := range map[int]struct{ id, partition string }{
+		0: {"0176bb3e-6fff-7fff-bfff-ffffffffffff", "entries_2020_12"}, // the last millisecond of 2020
+		1: {"0176bb3e-7000-7000-8000-000000000000", "entries_2021_01"},
+	} {
+		_, err = conn.Exec(context.Background(), insert, seq, want.id)
+		require.NoError(t, err)
+		_, err = conn.Exec(context.Background(), insert, seq+10, want.id)
+		require.ErrorContains(t, err, "duplicate key")
+		var partition string
+		require.NoError(t, s.as("").QueryRow(context.Background(), "SELECT tableoid::regclass::text FROM entries WHERE event_id = $1", want.id).Scan(&partition))
+		require.Equal(t, want.partition, partition)
+	}
+	_, err = conn.Exec(context.Background(), insert, 2, "0190a000-0000-7000-8000-000000000000")
+	require.ErrorContains(t, err, "no partition", "the appender makes partitions first")
 }
 
 // Two writers cannot both extend one checkpoint, even if both believed to hold the lock.

@@ -71,7 +71,7 @@ func TestDMD08_TamperingBehindTheServiceIsFoundAndNamed(t *testing.T) {
 		"everything deleted": {
 			[]string{"DELETE FROM checkpoints", "DELETE FROM entries", "DELETE FROM tiles"}, ledger.RolledBack, "entries 0 to 599:"},
 		"an entry added": {
-			[]string{"INSERT INTO entries SELECT 600, event_month, gen_random_uuid_v7(event_id), practice_id, user_id, patient_id, action, outcome, event_time, append_time, salt, event, leaf_hash FROM entries WHERE seq = 599"},
+			[]string{"INSERT INTO entries SELECT 600, gen_random_uuid_v7(event_id), practice_id, user_id, patient_id, action, outcome, event_time, append_time, salt, event, leaf_hash FROM entries WHERE seq = 599"},
 			ledger.Uncovered, "entry 600:"},
 		"a checkpoint's root": {
 			[]string{"UPDATE checkpoints SET note = replace(note, E'\\ntime 20', E'\\ntime 19') WHERE size = 300"}, ledger.CheckpointInvalid, "CHECKPOINT_INVALID"},
@@ -101,7 +101,7 @@ func TestAWriterRefusesATamperedLog(t *testing.T) {
 	base := filled(t)
 	for name, sql := range map[string][]string{
 		"tail deleted":           {"DELETE FROM entries WHERE seq >= 590"},
-		"entry added":            {"INSERT INTO entries SELECT 600, event_month, gen_random_uuid_v7(event_id), practice_id, user_id, patient_id, action, outcome, event_time, append_time, salt, event, leaf_hash FROM entries WHERE seq = 599"},
+		"entry added":            {"INSERT INTO entries SELECT 600, gen_random_uuid_v7(event_id), practice_id, user_id, patient_id, action, outcome, event_time, append_time, salt, event, leaf_hash FROM entries WHERE seq = 599"},
 		"leaf near the edge":     {"UPDATE entries SET leaf_hash = sha256('x') WHERE seq = 599"},
 		"checkpoint's signature": {"UPDATE checkpoints SET note = overlay(note placing 'AAAA' from length(note) - 20)  WHERE size = 600"},
 		"rolled back":            {"DELETE FROM checkpoints WHERE size > 300", "DELETE FROM entries WHERE seq >= 300", "DELETE FROM tiles WHERE idx >= 1"},

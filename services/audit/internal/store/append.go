@@ -10,7 +10,6 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/carekeep/carekeep/libs/ledger"
-	"github.com/carekeep/carekeep/services/audit/internal/event"
 )
 
 // Group is what one append adds, all of it or nothing.
@@ -166,21 +165,21 @@ func Append(ctx context.Context, conn Queryer, g *Group) error {
 func queueEntries(b *pgx.Batch, entries []ledger.Entry) {
 	n := len(entries)
 	seqs := make([]int64, n)
-	months, eventTimes, appendTimes := make([]time.Time, n), make([]time.Time, n), make([]time.Time, n)
+	eventTimes, appendTimes := make([]time.Time, n), make([]time.Time, n)
 	ids, practices, users, patients := make([][16]byte, n), make([][16]byte, n), make([][16]byte, n), make([][16]byte, n)
 	actions, outcomes := make([]int16, n), make([]int16, n)
 	salts, events, leaves := make([][]byte, n), make([][]byte, n), make([][]byte, n)
 	for i := range entries {
 		e := &entries[i]
-		seqs[i], months[i], ids[i] = e.Seq, event.Month(e.Index.EventID), e.Index.EventID
+		seqs[i], ids[i] = e.Seq, e.Index.EventID
 		practices[i], users[i], patients[i] = e.Index.Practice, e.Index.User, e.Index.Patient
 		actions[i], outcomes[i] = e.Index.Action, e.Index.Outcome
 		eventTimes[i], appendTimes[i] = e.Index.EventTime, *e.AppendTime
 		salts[i], events[i], leaves[i] = e.Salt, e.Event, e.Leaf[:]
 	}
 	b.Queue(`
-		INSERT INTO entries (seq, event_month, event_id, practice_id, user_id, patient_id, action, outcome, event_time, append_time, salt, event, leaf_hash)
-		SELECT * FROM unnest($1::bigint[], $2::date[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::smallint[], $8::smallint[],
-			$9::timestamptz[], $10::timestamptz[], $11::bytea[], $12::bytea[], $13::bytea[])`,
-		seqs, months, ids, practices, users, patients, actions, outcomes, eventTimes, appendTimes, salts, events, leaves)
+		INSERT INTO entries (seq, event_id, practice_id, user_id, patient_id, action, outcome, event_time, append_time, salt, event, leaf_hash)
+		SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[], $7::smallint[],
+			$8::timestamptz[], $9::timestamptz[], $10::bytea[], $11::bytea[], $12::bytea[])`,
+		seqs, ids, practices, users, patients, actions, outcomes, eventTimes, appendTimes, salts, events, leaves)
 }

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/carekeep/carekeep/libs/config"
+	"github.com/carekeep/carekeep/libs/ledger"
+)
+
+func TestTheExampleConfigurationLoads(t *testing.T) {
+	var s Settings
+	require.NoError(t, config.Load("config/audit.example.yaml", &s))
+	require.Equal(t, "AUDIT", s.Broker.Stream)
+	folder, err := filepath.Abs("config")
+	require.NoError(t, err)
+	require.Equal(t, config.Path(filepath.Join(folder, "checkpoints")), s.CheckpointDir)
+}
+
+func TestConfigurationsThatAreRefused(t *testing.T) {
+	example, err := os.ReadFile("config/audit.example.yaml")
+	require.NoError(t, err)
+	for change, want := range map[string]string{
+		"log_name: carekeep.example/audit\n→":                    "log_name: this setting is required",
+		"log_name: carekeep.example/audit→log_name: two words":   "log_name",
+		"checkpoint_dir: checkpoints→checkpont_dir: checkpoints": `unknown key "checkpont_dir"`,
+		"  replicas: 1→  replicas: 9":                            "replicas",
+		"url: tls://nats:4222→url: nats://nats:4222":             "tls://",
+		"address: https://vault:8200→address: http://vault:8200": "https",
+		"trust_domain: carekeep.example\n→":                      "trust_domain",
+		"  user: audit_app\n→":                                   "user",
+	} {
+		from, to, _ := strings.Cut(change, "→")
+		require.Contains(t, string(example), from)
+		path := filepath.Join(t.TempDir(), "audit.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(example), from, to, 1)), 0o600))
+		var s Settings
+		require.ErrorContains(t, config.Load(path, &s), want)
+	}
+}
+
+// The export command reads a database with nothing else running, and never overwrites.
+func TestTheExportCommandWritesAFileThatVerifies(t *testing.T) {
+	t.Parallel()
+	s := filled(t)
+	trust := s.trust()
+	settings := s.settings()
+	raw, err := yaml.Marshal(settings)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "audit.yaml")
+	require.NoError(t, os.WriteFile(file, raw, 0o600))
+	out := filepath.Join(t.TempDir(), "audit.jsonl")
+	command := &export{configured: configured{Config: file}, Out: out}
+	require.NoError(t, command.Run(context.Background()))
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	report, err := ledger.Verify(bytes.NewReader(text), trust)
+	require.NoError(t, err)
+	require.NoError(t, report.Err())
+	require.EqualValues(t, 600, report.Whole)
+	require.ErrorIs(t, command.Run(context.Background()), os.ErrExist)
+	info, err := os.Stat(out)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "it holds every event in full")
+}
