@@ -68,8 +68,13 @@ func newKey(ctx context.Context, keys Wrapper) (*seal.Key, error) {
 	return seal.NewKey(plain, wrapped)
 }
 
+// sender streams a base backup; it is a replication.Conn.
+type sender interface {
+	BaseBackup(ctx context.Context, label string, to replication.Receiver) (start, stop replication.Position, err error)
+}
+
 // receive stores all parts and fills in what they tell.
-func (a *Archive) receive(ctx context.Context, conn *replication.Conn, b *Backup, key *seal.Key, progress func(int64)) error {
+func (a *Archive) receive(ctx context.Context, conn sender, b *Backup, key *seal.Key, progress func(int64)) error {
 	in := newIntake(ctx, a, b, key, progress)
 	start, stop, err := conn.BaseBackup(in.ctx, "carekeep "+b.ID.String(), in)
 	if stored := in.finish(err); stored != nil {
