@@ -1,9 +1,9 @@
 package envelope
 
 import (
-	"errors"
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"reflect"
 	"runtime"
 	"sync"

@@ -190,14 +190,14 @@ func (s *Server) start(ctx context.Context) error {
 		runtime.LockOSThread()
 		defer close(ended)
 		err := cmd.Start()
-		in.Close()
+		_ = in.Close() // the child has its own
 		started <- err
 		if err == nil {
 			_ = cmd.Wait() // how it ended shows in its log
 		}
 	}()
 	if err := <-started; err != nil {
-		out.Close()
+		_ = out.Close() // nothing was read
 		return err
 	}
 	s.mu.Lock()
@@ -210,7 +210,7 @@ func (s *Server) start(ctx context.Context) error {
 func (s *Server) await(ctx context.Context, out io.ReadCloser) error {
 	address, said := make(chan string, 1), make(chan string, 1)
 	go func() {
-		defer out.Close()
+		defer out.Close() //nolint:errcheck // only read from
 		var lines []string
 		for scan := bufio.NewScanner(out); scan.Scan(); {
 			if _, found, ok := strings.Cut(scan.Text(), "transit listens address="); ok {
