@@ -138,8 +138,14 @@ func TestDH17_OneChangedByteOfAnyObjectFailsTheRestoreAndNamesIt(t *testing.T) {
 		raw[at] ^= 1
 		b.overwrite(t, key, raw)
 	}
+	commit := made.prefix() + commitName
+	raw := b.object(t, commit)
+	// What reads well and harms nothing is refused too: only the HMAC tells.
+	b.overwrite(t, commit, bytes.Replace(raw, []byte(`"postgres_version":15`), []byte(`"postgres_version":16`), 1))
+	b.requireBroken(t, made, commit, "another version")
+	b.overwrite(t, commit, raw)
 	part := made.Spaces[0].Parts[1].Key
-	raw := b.object(t, part)
+	raw = b.object(t, part)
 	require.NoError(t, os.Remove(filepath.Join(b.dir, part)))
 	b.requireBroken(t, made, part, "missing")
 	b.overwrite(t, part, raw[:len(raw)-1])
