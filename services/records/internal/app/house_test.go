@@ -114,6 +114,7 @@ func paveKeys() error {
 // house is one records service with a database of its own, served over mTLS.
 type house struct {
 	t        testing.TB
+	db       *postgres.Server
 	database string
 	settings app.Settings
 	client   recordsv1.RecordsServiceClient
@@ -122,11 +123,16 @@ type house struct {
 	stop     func()
 }
 
-func newHouse(tb testing.TB, changes ...func(*app.Settings)) *house {
+func newHouse(tb testing.TB, changes ...func(*settings)) *house {
 	tb.Helper()
 	build(tb)
-	db := postgres.ForTest(tb)
-	h := &house{t: tb, database: db.Database(tb, "records"), practice: uuid.New(), log: &safeBuffer{}}
+	return newHouseOn(tb, postgres.ForTest(tb), changes...)
+}
+
+// newHouseOn is a house in another cluster.
+func newHouseOn(tb testing.TB, db *postgres.Server, changes ...func(*settings)) *house {
+	tb.Helper()
+	h := &house{t: tb, db: db, database: db.Database(tb, "records"), practice: uuid.New(), log: &safeBuffer{}}
 	db.Migrate(tb, "records", h.database, migrations.Set, outbox.Migrations())
 	h.settings = app.Settings{
 		Config: server.Config{
@@ -232,7 +238,7 @@ func (h *house) as(u *user) context.Context {
 // sql runs a query as the superuser, to whom row-level security does not apply.
 func (h *house) sql(query string, args ...any) [][]any {
 	h.t.Helper()
-	conn, err := postgres.ForTest(h.t).AdminConn(context.Background(), h.database)
+	conn, err := h.db.AdminConn(context.Background(), h.database)
 	require.NoError(h.t, err)
 	defer func() { _ = conn.Close(context.Background()) }()
 	rows, err := conn.Query(context.Background(), query, args...)
@@ -367,6 +373,13 @@ const (
 	patience = 20 * time.Second
 	tick     = 20 * time.Millisecond
 )
+
+func uuidBytes(tb testing.TB, text string) []byte {
+	tb.Helper()
+	id, err := uuid.Parse(text)
+	require.NoError(tb, err)
+	return id[:]
+}
 
 func cancelable(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithCancel(ctx)

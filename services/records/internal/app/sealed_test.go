@@ -193,7 +193,7 @@ func TestDH17_TamperedDocumentsAreRefused(t *testing.T) {
 // tamper changes the tables behind the service's back, without a trigger seeing it.
 func (h *house) tamper(statement string, args ...any) {
 	h.t.Helper()
-	conn, err := postgres.ForTest(h.t).AdminConn(context.Background(), h.database)
+	conn, err := h.db.AdminConn(context.Background(), h.database)
 	require.NoError(h.t, err)
 	defer func() { _ = conn.Close(context.Background()) }()
 	_, err = conn.Exec(context.Background(), "SET session_replication_role = replica")
