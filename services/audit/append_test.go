@@ -185,3 +185,25 @@ func batchOf(n int) []*auditv1.Event {
 	}
 	return events
 }
+
+// The log's time never runs backwards, and that the clock did is in the log itself.
+func TestDH36_AClockThatRunsBackIsRecorded(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	s.writer()
+	p := s.producer("records")
+	s.shift.Store(int64(2 * time.Hour))
+	p.await(p.send(event()))
+	s.shift.Store(0)
+	for range 3 {
+		p.await(p.send(event()))
+	}
+	var alerts int
+	var backwards bool
+	require.NoError(t, s.as("").QueryRow(context.Background(), `
+		SELECT (SELECT count(*) FROM alerts WHERE reason = 'CLOCK_BACK' AND risk = 4),
+			EXISTS (SELECT FROM entries a JOIN entries b ON a.seq < b.seq AND a.append_time > b.append_time)`).Scan(&alerts, &backwards))
+	require.Equal(t, 1, alerts, "once, not with every group")
+	require.False(t, backwards)
+	require.NoError(t, s.verify().Err())
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -51,7 +52,7 @@ func (c *serve) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	service, err := newService(ctx, settings, identity, log)
+	service, err := newService(ctx, settings, identity, log, time.Now)
 	if err != nil {
 		return err
 	}

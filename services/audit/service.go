@@ -43,7 +43,7 @@ type service struct {
 
 // newService connects and builds; nothing runs yet. Dependencies that are down do not
 // stop it: readiness tells which they are.
-func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slog.Logger) (_ *service, err error) {
+func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slog.Logger, now func() time.Time) (_ *service, err error) {
 	v := &service{log: log}
 	defer func() {
 		if err != nil {
@@ -62,19 +62,19 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if v.conn, err = outbox.Connect(s.Broker.Broker, identity, "audit", log); err != nil {
 		return nil, err
 	}
-	if v.intake, err = intake.New(v.conn, s.Broker.Broker, s.Broker.Replicas, log, time.Now); err != nil {
+	if v.intake, err = intake.New(v.conn, s.Broker.Broker, s.Broker.Replicas, log, now); err != nil {
 		return nil, err
 	}
 	v.keys = keys.New(v.transit, s.LogName)
 	v.appender = appender.New(appender.Options{
-		Pool: v.pool, Log: log, Now: time.Now, Name: s.LogName, Keys: v.keys, Copies: v.copies, Lead: v.intake.Run,
+		Pool: v.pool, Log: log, Now: now, Name: s.LogName, Keys: v.keys, Copies: v.copies, Lead: v.intake.Run,
 	})
-	if v.own, err = sink.New(v.appender, v.conn, log, time.Now); err != nil {
+	if v.own, err = sink.New(v.appender, v.conn, log, now); err != nil {
 		return nil, err
 	}
 	entries := store.New(v.pool)
 	v.server, err = server.New(ctx, s.Server, server.Options{
-		Service: accessv1.Service_SERVICE_AUDIT, Sink: v.own, Identity: identity, Log: log,
+		Service: accessv1.Service_SERVICE_AUDIT, Sink: v.own, Identity: identity, Log: log, Now: now,
 		Ready: map[string]func(context.Context) error{
 			"database": entries.Ready, "broker": v.intake.Ready, "transit": v.transit.Ready,
 			"log": v.appender.Ready, "checkpoint_copies": v.copies.Ready,

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +96,7 @@ type suite struct {
 	identity *mtls.Source
 	copies   string
 	logs     *logs
+	shift    atomic.Int64 // what the replicas' clock is ahead of ours, a time.Duration
 
 	mu    sync.Mutex
 	watch *pgx.Conn // of size
@@ -146,7 +148,7 @@ func (s *suite) settings() Settings {
 func (s *suite) start() *replica {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	v, err := newService(ctx, s.settings(), s.identity, slog.New(slog.NewJSONHandler(s.logs, nil)))
+	v, err := newService(ctx, s.settings(), s.identity, slog.New(slog.NewJSONHandler(s.logs, nil)), func() time.Time { return time.Now().Add(time.Duration(s.shift.Load())) })
 	require.NoError(s.t, err)
 	r := &replica{service: v, done: make(chan struct{})}
 	var once sync.Once

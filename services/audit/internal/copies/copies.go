@@ -65,10 +65,7 @@ func (f *Folder) Keep(signed string) {
 	f.mu.Lock()
 	f.latest = signed
 	f.mu.Unlock()
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+	f.wakeUp()
 }
 
 // Run writes what Keep takes until ctx ends, and then what is left.
@@ -85,6 +82,16 @@ func (f *Folder) Run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(f.every):
 		}
+		if f.Ready(ctx) != nil {
+			f.wakeUp() // the last one could not be written
+		}
+	}
+}
+
+func (f *Folder) wakeUp() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
 	}
 }
 
