@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"path/filepath"
 
@@ -19,34 +18,36 @@ type demoCommand struct {
 
 // Run plays the story on the stack that runs, or on a throwaway one.
 func (c *demoCommand) Run(ctx context.Context, out io.Writer) error {
-	place, done, err := c.place(ctx, out)
+	place, people, done, err := c.place(ctx, out)
 	if err != nil {
 		return err
 	}
 	defer done()
-	people, err := seed.Run(ctx, place)
-	if err != nil {
-		return err
-	}
 	if c.Bundles == "" {
 		c.Bundles = filepath.Join(devkit.Root(), "..", "shared", "fhir")
 	}
 	return demo.Run(ctx, demo.Options{Place: place, People: people, Bundles: c.Bundles, Out: out})
 }
 
-func (c *demoCommand) place(ctx context.Context, out io.Writer) (*stack.Place, func(), error) {
+func (c *demoCommand) place(ctx context.Context, out io.Writer) (*stack.Place, *seed.Credentials, func(), error) {
 	if stack.Running(c.Data) {
 		place, err := stack.Attach(c.Data)
 		if err != nil {
-			return nil, nil, errors.Join(err, ctx.Err())
+			return nil, nil, nil, err
 		}
 		say(out, "The story plays on the stack that runs on %s.\n", relative(c.Data))
-		return place, func() {}, nil
+		people, err := seed.Load(place.Credentials())
+		return place, people, func() {}, err
 	}
 	say(out, "No stack is running, so the story plays on a throwaway one.\n")
 	s, err := stack.Start(ctx, stack.Options{Stdout: out})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return s.Place, s.Close, nil
+	people, err := seed.Run(ctx, s.Place)
+	if err != nil {
+		s.Close()
+		return nil, nil, nil, err
+	}
+	return s.Place, people, s.Close, nil
 }

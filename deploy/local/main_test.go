@@ -117,6 +117,9 @@ func TestUpStopsRestartsAndLeavesNothing(t *testing.T) {
 
 	require.NoError(t, u.cmd.Process.Kill())
 	_ = u.cmd.Wait() // killed
+	u = start(t, binary, data)
+	require.NoError(t, u.cmd.Process.Kill())
+	_ = u.cmd.Wait() // killed
 	require.Eventually(t, func() bool { return len(using(data)) == 0 }, time.Minute, 100*time.Millisecond, "a killed supervisor leaves nothing")
 }
 
@@ -125,7 +128,7 @@ func TestTotpOfNobodyNamesThePeople(t *testing.T) {
 	c := totpCommand{dataFlag: dataFlag{Data: t.TempDir()}, Name: "dr.who"}
 	require.ErrorContains(t, c.Run(io.Discard), "make up")
 	file := filepath.Join(c.Data, "credentials.json")
-	require.NoError(t, os.WriteFile(file, []byte(`{"people":[{"username":"dr.smith"}]}`), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(`{"people":[{"username":"dr.smith","ready":true}]}`), 0o600))
 	require.ErrorContains(t, c.Run(io.Discard), "there are dr.smith")
 }
 

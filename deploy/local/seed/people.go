@@ -88,6 +88,9 @@ func Load(file string) (*Credentials, error) {
 	if err == nil && len(c.People) == 0 {
 		err = fmt.Errorf("%s holds nobody: `make up` seeds a stack", file)
 	}
+	if err == nil && !c.ready() {
+		err = fmt.Errorf("%s is not complete: wait until `make up` says that carekeep is ready", file)
+	}
 	return c, err
 }
 

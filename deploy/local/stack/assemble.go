@@ -25,7 +25,7 @@ func (s *Stack) steps() []step {
 	steps := []step{
 		{"programs", nil, func(ctx context.Context) error { return build(ctx, s.Binaries, s.say) }},
 		{"inbox", nil, s.openInbox},
-		{"postgres", nil, s.begin("postgres")},
+		{"postgres", nil, s.startPostgres},
 		{"transit", nil, s.begin("transit")},
 		{"broker", []string{"programs"}, s.begin("broker")},
 		{"gateway", []string{"programs"}, s.begin("gateway")},

@@ -100,7 +100,7 @@ func (p *Place) serviceConfig(service, identity, role string) tree {
 
 func (p *Place) authConfig() tree {
 	return tree{
-		"signing_key": p.signingKey(),
+		"signing_key": p.SigningKey(),
 		"mail":        tree{"host": "127.0.0.1", "port": p.Ports.Mail, "from": "carekeep@localhost", "tls": "none-local"},
 		"public_url":  p.URL(),
 	}

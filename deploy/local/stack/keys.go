@@ -31,13 +31,15 @@ func (p *Place) issue() error {
 	return nil
 }
 
-func (p *Place) signingKey() string { return p.path("keys", "caller.pem") }
+// SigningKey is the file with the key that auth signs caller tokens with.
+func (p *Place) SigningKey() string { return p.path("keys", "caller.pem") }
+
 func (p *Place) callerKeys() string { return p.path("keys", "callers.json") }
 
 // callers makes the key that auth signs caller tokens with, once, and the
 // public set that the other services check them by.
 func (p *Place) callers() error {
-	if _, err := os.Stat(p.signingKey()); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(p.SigningKey()); errors.Is(err, fs.ErrNotExist) {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			return fmt.Errorf("caller key: %w", err)
@@ -46,11 +48,11 @@ func (p *Place) callers() error {
 		if err != nil {
 			return fmt.Errorf("caller key: %w", err)
 		}
-		if err := os.WriteFile(p.signingKey(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		if err := os.WriteFile(p.SigningKey(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 			return fmt.Errorf("caller key: %w", err)
 		}
 	}
-	signer, err := caller.NewSigner(p.signingKey())
+	signer, err := caller.NewSigner(p.SigningKey())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"os"
 	"syscall"
 	"testing"
 
@@ -20,7 +21,9 @@ func TestServersComeBack(t *testing.T) {
 		s.part(name).say = said.say
 		require.NoError(t, s.part(name).begin(t.Context()), name)
 	}
-	require.NoError(t, s.settle(t.Context()))
+	require.NoError(t, s.adopt(t.Context()))
+	require.NoError(t, s.adopt(t.Context()), "the cluster is known now")
+	require.NoError(t, s.save())
 	s.supervise()
 	pids := map[string]int{}
 	for _, name := range names {
@@ -44,6 +47,14 @@ func TestServersComeBack(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, s.PostgresData, found.PostgresData)
 	require.Equal(t, s.URL(), found.URL())
+
+	owner, err := s.AdminDB(t.Context(), "auth")
+	require.NoError(t, err)
+	_, err = owner.Exec(t.Context(), "CREATE TABLE public.left_over ()")
+	require.NoError(t, err)
+	require.NoError(t, owner.Close(t.Context()))
+	require.NoError(t, os.Remove(s.path("postgres", "cluster")))
+	require.ErrorContains(t, s.adopt(t.Context()), "remove "+s.PostgresData+" too")
 
 	s.Close()
 	for _, name := range names {

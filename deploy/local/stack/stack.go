@@ -6,6 +6,7 @@ package stack
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +58,9 @@ type Stack struct {
 	sayMu   sync.Mutex
 }
 
+// outliveTime is how long the processes of a killed stack are waited for.
+const outliveTime = 15 * time.Second
+
 // Start starts everything and returns when everything serves.
 func Start(ctx context.Context, opts Options) (*Stack, error) {
 	begun := time.Now()
@@ -69,7 +73,7 @@ func Start(ctx context.Context, opts Options) (*Stack, error) {
 		s.Close()
 		return nil, err
 	}
-	if err := s.settle(ctx); err != nil {
+	if err := s.save(); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -102,6 +106,7 @@ func (s *Stack) prepare() error {
 	if s.lock, err = takeLock(dir); err != nil {
 		return err
 	}
+	s.outlive()
 	if s.release, err = s.Ports.claim(); err != nil {
 		return err
 	}
@@ -128,17 +133,23 @@ func (s *Stack) folders() error {
 	return nil
 }
 
-// settle writes down where everything is, once it is known.
-func (s *Stack) settle(ctx context.Context) error {
-	conn, err := s.AdminDB(ctx, "postgres")
+// outlive waits for the processes of a stack that was killed on this folder and
+// could not tidy up: they end by themselves, but PostgreSQL takes a moment.
+func (s *Stack) outlive() {
+	raw, err := os.ReadFile(s.path("stack.json"))
 	if err != nil {
-		return err
+		return // it ended in order
 	}
-	defer conn.Close(ctx) //nolint:errcheck // only read from
-	if err := conn.QueryRow(ctx, "SHOW data_directory").Scan(&s.PostgresData); err != nil {
-		return fmt.Errorf("data directory: %w", err)
+	var before Place
+	if json.Unmarshal(raw, &before) != nil {
+		return
 	}
-	return s.save()
+	deadline := time.Now().Add(outliveTime)
+	for _, part := range before.Ports.each() {
+		for free(*part.port) != nil && time.Now().Before(deadline) {
+			time.Sleep(watchEvery)
+		}
+	}
 }
 
 func (s *Stack) supervise() {
