@@ -27,7 +27,10 @@ type upCommand struct {
 
 // Run runs the stack until it is told to stop.
 func (c *upCommand) Run(ctx context.Context, out io.Writer) error {
-	say(out, "Starting carekeep; the first start builds and sets up everything, which takes minutes.\n")
+	say(out, "Starting carekeep.\n")
+	if _, err := os.Stat(c.Data); err != nil {
+		say(out, "The first start builds and sets up everything, which takes minutes; the next ones take seconds.\n")
+	}
 	s, err := stack.Start(ctx, stack.Options{Dir: c.Data, Ports: c.Ports, Stdout: out})
 	if ctx.Err() != nil {
 		say(out, "Stopped.\n")
@@ -71,17 +74,26 @@ carekeep is ready.
 		if err != nil {
 			return err
 		}
-		say(out, "  %-16s %-16s password %s   code now %s   %s\n", p.DisplayName, p.Username, p.Password, code, otpauth(p))
+		say(out, "  %-16s %-16s password %s   code now %s\n  %-16s %s\n", p.DisplayName, p.Username, p.Password, code, "", otpauth(p))
 	}
 	say(out, `
 Sign in; the answer holds a session token for "Authorization: Bearer":
 
   curl --cacert %s %s/v1/auth:signIn -H 'Content-Type: application/json' \
-    -d "{\"username\":\"%s\",\"password\":\"%s\",\"totpCode\":\"$(%s totp %s)\"}"
+    -d "{\"username\":\"%s\",\"password\":\"%s\",\"totpCode\":\"$(%s %s)\"}"
 
 Play the story with "make demo" in another terminal. Ctrl-C stops everything.
-`, relative(place.CAFile()), place.URL(), seed.Smith, people.Person(seed.Smith).Password, relative(place.Binary("carekeep-local")), seed.Smith)
+`, relative(place.CAFile()), place.URL(), seed.Smith, people.Person(seed.Smith).Password, totpCall(place), seed.Smith)
 	return nil
+}
+
+// totpCall is how to ask for the code of somebody of this stack.
+func totpCall(place *stack.Place) string {
+	call := relative(place.Binary("carekeep-local")) + " totp"
+	if dir := relative(place.Dir); dir != ".data" {
+		call += " --data " + dir
+	}
+	return call
 }
 
 // otpauth is the secret as an authenticator app takes it.

@@ -28,7 +28,9 @@ func (s *Stack) steps() []step {
 		{"postgres", nil, s.startPostgres},
 		{"transit", nil, s.begin("transit")},
 		{"broker", []string{"programs"}, s.begin("broker")},
-		{"gateway", []string{"programs"}, s.begin("gateway")},
+		// The gateway could start at any time; after the others it connects at once
+		// instead of backing off first.
+		{"gateway", services, s.begin("gateway")},
 	}
 	for _, service := range services {
 		steps = append(steps,

@@ -87,7 +87,7 @@ func (p *part) await(ctx context.Context, failFast bool) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w; its last lines:\n%s", p.name, err, indent(p.run.last()))
-		case <-time.After(watchEvery / 2):
+		case <-time.After(watchEvery):
 		}
 	}
 }
