@@ -31,11 +31,17 @@ const maxLine = 8 << 20
 
 // Header is the first line of an export.
 type Header struct {
-	Format     string    `json:"format"`
-	Log        string    `json:"log"`
-	Scope      Scope     `json:"scope"`
+	Format string `json:"format"`
+	Log    string `json:"log"`
+	Scope  Scope  `json:"scope"`
+	// CreateTime is when the export began, by the clock of whoever made it. A log goes on
+	// growing: checkpoints that were kept elsewhere and are younger say nothing about the export.
 	CreateTime time.Time `json:"create_time"`
 }
+
+// Settle is how long to wait between the time in the header and the reading of the
+// log: an append that had begun by then is committed, and so in the export.
+const Settle = 2 * time.Second
 
 // End is the last line: a cut-off download cannot be taken for a whole one. The
 // digest is SHA-256 over all bytes before this line. It finds damage, not

@@ -77,7 +77,7 @@ func newSample(t require.TestingT, groups ...int) *sample {
 	var keys note.Verifiers
 	s.signer, keys, _ = testKey(t)
 	s.trust = Trust{Log: testLog, Keys: keys}
-	s.lines = append(s.lines, line{Header: &Header{Format: Format, Log: testLog, Scope: ScopeFull, CreateTime: epoch}})
+	s.lines = append(s.lines, line{Header: &Header{Format: Format, Log: testLog, Scope: ScopeFull, CreateTime: epoch.Add(time.Hour)}})
 	tree := NewFrontier()
 	for g, size := range groups {
 		now := epoch.Add(time.Duration(g) * time.Second)
@@ -162,6 +162,19 @@ func TestVerifyAcceptsAWholeLog(t *testing.T) {
 			require.Equal(t, s.checkpoints[len(groups)-1].Root, report.Root)
 		}
 	}
+}
+
+// A log goes on growing after an export of it was made, and so do the copies of its checkpoints.
+func TestYoungerKeptCheckpointsAreNotMissed(t *testing.T) {
+	s := newSample(t, 10, 10)
+	longer := newSample(t, 10, 10, 10)
+	s.trust.Kept = longer.checkpoints
+	require.ErrorContains(t, s.verify(t).Err(), string(RolledBack))
+	s.lines[0].Header.CreateTime = s.checkpoints[1].Time
+	report := s.verify(t)
+	require.NoError(t, report.Err())
+	require.EqualValues(t, 2, report.Kept)
+	require.EqualValues(t, 1, report.Younger)
 }
 
 func TestVerifyAcceptsOnePracticesExport(t *testing.T) {

@@ -97,7 +97,10 @@ func (v *verification) header(c checked) {
 	case h.Scope != ScopeFull && h.Scope != ScopePractice:
 		v.add(Malformed, -1, -1, "scope %q is neither %q nor %q", h.Scope, ScopeFull, ScopePractice)
 	default:
-		v.report.Scope = h.Scope
+		v.report.Scope, v.report.CreateTime = h.Scope, h.CreateTime
+		older := slices.DeleteFunc(v.kept, func(k Checkpoint) bool { return k.Time.After(h.CreateTime) })
+		v.report.Younger = int64(len(v.kept) - len(older))
+		v.kept = older
 	}
 }
 

@@ -35,7 +35,9 @@ type Report struct {
 	Whole       int64 // entries whose event was checked against its leaf
 	Checkpoints int64 // checkpoints with a valid signature over the right root
 	Kept        int64 // kept checkpoints that the log agrees with
+	Younger     int64 // kept checkpoints that are younger than the export, and were not compared
 	Root        tlog.Hash
+	CreateTime  time.Time // when the export began, as it says itself
 	Time        time.Time // of the newest checkpoint
 	Problems    []Problem // in the order of the log; the first 100
 	Omitted     int64     // how many more there were

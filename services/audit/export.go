@@ -32,18 +32,24 @@ func (c *export) Run(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close()
+	begin := time.Now()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(ledger.Settle):
+	}
 	if c.Out == "-" {
-		return write(ctx, pool, settings.LogName, os.Stdout)
+		return write(ctx, pool, settings.LogName, begin, os.Stdout)
 	}
 	file, err := os.OpenFile(c.Out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	return errors.Join(write(ctx, pool, settings.LogName, file), file.Sync(), file.Close())
+	return errors.Join(write(ctx, pool, settings.LogName, begin, file), file.Sync(), file.Close())
 }
 
-func write(ctx context.Context, pool *pgxpool.Pool, log string, to io.Writer) error {
-	w, err := ledger.NewWriter(to, log, ledger.ScopeFull, time.Now())
+func write(ctx context.Context, pool *pgxpool.Pool, log string, begin time.Time, to io.Writer) error {
+	w, err := ledger.NewWriter(to, log, ledger.ScopeFull, begin)
 	if err != nil {
 		return err
 	}

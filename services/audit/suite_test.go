@@ -367,7 +367,7 @@ func (s *suite) trust() ledger.Trust {
 func (s *suite) verify() *ledger.Report {
 	s.t.Helper()
 	var file bytes.Buffer
-	require.NoError(s.t, write(context.Background(), s.pool(), logName, &file))
+	require.NoError(s.t, write(context.Background(), s.pool(), logName, time.Now().Add(time.Duration(24)*time.Hour), &file))
 	report, err := ledger.Verify(&file, s.trust())
 	require.NoError(s.t, err)
 	return report
