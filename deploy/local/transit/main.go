@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -40,12 +41,12 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) error {
+func run(ctx context.Context, o options) (err error) {
 	store, err := openStore(o.Data, o.UnsealKeyFile)
 	if err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
-	defer store.Close()
+	defer func() { err = errors.Join(err, store.Close()) }()
 	policies, err := loadPolicies(o.Policies)
 	if err != nil {
 		return fmt.Errorf("policies: %w", err)
@@ -54,7 +55,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
-	defer audit.Close()
+	defer func() { err = errors.Join(err, audit.Close()) }()
 	engine, err := newEngine(ctx, store)
 	if err != nil {
 		return fmt.Errorf("transit engine: %w", err)

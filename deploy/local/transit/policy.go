@@ -131,8 +131,8 @@ func (r *rule) matches(path string) bool {
 		return false
 	}
 	for i, w := range want {
-		last := i == len(want)-1
-		if w != "+" && w != have[i] && !(open && last && strings.HasPrefix(have[i], w)) {
+		begun := open && i == len(want)-1 && strings.HasPrefix(have[i], w)
+		if w != "+" && w != have[i] && !begun {
 			return false
 		}
 	}

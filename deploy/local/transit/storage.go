@@ -52,13 +52,11 @@ func openStore(dir, keyFile string) (*store, error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("%s is in use by another process; stop it first", dir)
+		return nil, errors.Join(fmt.Errorf("%s is in use by another process; stop it first", dir), lock.Close())
 	}
 	s := &store{dir: dir, lock: lock, entries: map[string][]byte{}}
 	if err := s.open(keyFile); err != nil {
-		lock.Close()
-		return nil, err
+		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
 }

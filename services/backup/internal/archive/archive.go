@@ -111,7 +111,7 @@ func (a *Archive) commit(ctx context.Context, key string) (*Backup, commitCheck,
 	if err != nil {
 		return nil, nil, unavailable(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // it was only read
 	raw, err := io.ReadAll(io.LimitReader(r, maxCommit+1))
 	if err != nil {
 		return nil, nil, unavailable(err)

@@ -26,7 +26,7 @@ func (a *Archive) read(ctx context.Context, b *Backup, key *seal.Key, o Object, 
 	if err != nil {
 		return unavailable(err)
 	}
-	defer stored.Close()
+	defer func() { _ = stored.Close() }() // it was only read
 	count := &counter{sum: sha256.New()}
 	err = func() error {
 		opened, err := seal.NewReader(io.TeeReader(stored, count), key, b.place(o))

@@ -149,7 +149,7 @@ const childStore = "CAREKEEP_BACKUP_TEST_STORE"
 func child(dir string) {
 	fail := func(err error) {
 		if err != nil {
-			fmt.Println("child:", err)
+			fmt.Fprintln(os.Stdout, "child:", err)
 			os.Exit(1)
 		}
 	}
@@ -160,7 +160,7 @@ func child(dir string) {
 	a := &Archive{Store: store, Now: time.Now, Log: slog.New(slog.DiscardHandler), PartSize: 4 << 20}
 	_, err = a.Create(context.Background(), primary, keys, func(done int64) {
 		if done > 12<<20 {
-			fmt.Println("half")
+			fmt.Fprintln(os.Stdout, "half")
 			select {}
 		}
 	})

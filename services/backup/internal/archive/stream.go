@@ -1,6 +1,9 @@
 package archive
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // stream is one reader's view of the chunks.
 type stream struct {
@@ -53,7 +56,7 @@ func (s *stream) Read(p []byte) (int, error) {
 // WriteTo implements io.WriterTo.
 func (s *stream) WriteTo(w io.Writer) (written int64, err error) {
 	for {
-		if err := s.next(); err == io.EOF {
+		if err := s.next(); errors.Is(err, io.EOF) {
 			return written, nil
 		} else if err != nil {
 			return written, err

@@ -50,7 +50,7 @@ func openTarget(to string) (*target, error) {
 	_, err = os.Stat(dir)
 	t.created = errors.Is(err, fs.ErrNotExist)
 	// PostgreSQL refuses a data directory that others may enter.
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil { //nolint:gosec // a folder needs its x bit
 		return nil, local(err)
 	}
 	if t.root, err = os.OpenRoot(dir); err != nil {

@@ -142,7 +142,7 @@ type source struct {
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.in.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}
 	return n, err
@@ -185,7 +185,7 @@ func NewReader(in io.Reader, key *Key, at Place) (*Reader, error) {
 // Read implements io.Reader.
 func (r *Reader) Read(p []byte) (int, error) {
 	n, err := r.decompress.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = r.source.class(err)
 	}
 	return n, err
