@@ -268,6 +268,26 @@ func (s *suite) watchImport() <-chan error {
 	return ended
 }
 
+// A body that breaks while its client is still there is told so, and is no end either.
+func TestImportOfABrokenBody(t *testing.T) {
+	s := newSuite(t)
+	ended := s.watchImport()
+	config := s.tlsConfig()
+	config.NextProtos = []string{"http/1.1"}
+	conn, err := tls.Dial("tcp", s.addr, config)
+	require.NoError(t, err)
+	defer ignore(conn.Close)
+	_, err = io.WriteString(conn, "POST /v1/patients:import HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"+
+		"Authorization: Bearer "+sessionToken+"\r\nTransfer-Encoding: chunked\r\n\r\n"+
+		fmt.Sprintf("%x\r\n", 300<<10)+strings.Repeat("x", 300<<10)+"\r\nthis is no chunk\r\n")
+	require.NoError(t, err)
+	require.Error(t, within(t, ended))
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+	got, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Contains(t, string(got), "BODY_BROKEN_OFF")
+}
+
 // A body that is cut short must not look complete to records.
 func TestImportCutShortIsNotAnEnd(t *testing.T) {
 	t.Parallel()

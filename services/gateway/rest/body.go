@@ -31,7 +31,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limits edge.Limits) error 
 	if err != nil {
 		return err
 	}
-	// A deadline that stays would end the request's context when it passes.
+	// The call may take longer. net/http lifts the deadline at the end of a body too, but promises nothing.
 	if err := control.SetReadDeadline(time.Time{}); err != nil {
 		return errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
 	}

@@ -29,6 +29,11 @@ func (i *importer) serve(w http.ResponseWriter, r *http.Request, _ map[string]st
 		Fail(w, r, errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error"))
 		return
 	}
+	if r.ProtoMajor == 1 {
+		// In full duplex net/http leaves an unread or malformed rest of the body on
+		// the connection, where it must not be taken for the next request.
+		w.Header().Set("Connection", "close")
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	stream, err := i.records.ImportBundle(ctx)
