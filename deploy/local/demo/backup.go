@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 
 	"github.com/carekeep/carekeep/deploy/local/api"
 	"github.com/carekeep/carekeep/deploy/local/seed"
@@ -19,8 +17,8 @@ func (s *story) backUp(ctx context.Context) (string, error) {
 		return "", err
 	}
 	// What was signed until now must be in the backup; what comes later need not be.
-	if err := os.CopyFS(s.kept(), os.DirFS(s.Place.Checkpoints())); err != nil {
-		return "", fmt.Errorf("keep checkpoints: %w", err)
+	if s.kept, err = s.keep("backup"); err != nil {
+		return "", err
 	}
 	var made *backupv1.Backup
 	err = api.Stream(ctx, operator, "/v1/backups", &backupv1.CreateBackupRequest{}, newOf[backupv1.CreateBackupResponse],
@@ -44,8 +42,5 @@ func (s *story) backUp(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s: %d files, %.1f MB, stored as %.1f MB, from %s to %s", made.GetName(), made.GetFileCount(),
 		float64(made.GetSourceBytes())/1e6, float64(made.GetStoredBytes())/1e6, made.GetStartLsn(), made.GetStopLsn()), nil
 }
-
-// kept is a folder with the checkpoints as they were before the backup.
-func (s *story) kept() string { return filepath.Join(s.work, "kept") }
 
 func newOf[M any]() *M { return new(M) }

@@ -64,6 +64,7 @@ type story struct {
 	written     written
 	verifierKey string
 	backup      string
+	kept        string // checkpoints from before the backup
 }
 
 // Run plays the whole story. It stops at the first step that fails, because the

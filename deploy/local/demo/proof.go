@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -100,12 +102,34 @@ func names(report string, seq int64) bool {
 	return false
 }
 
+// exportAndVerify takes the kept checkpoints before the export: the log goes on,
+// and an export that lacks what was signed after it is whole.
 func (s *story) exportAndVerify(ctx context.Context, name string) (string, error) {
+	kept, err := s.keep(name)
+	if err != nil {
+		return "", err
+	}
 	file, err := s.export(ctx, name, s.Place.ConfigFile("audit"))
 	if err != nil {
 		return "", err
 	}
-	return s.verifier(ctx, file, s.Place.Checkpoints())
+	return s.verifier(ctx, file, kept)
+}
+
+// keep copies the checkpoints that lie outside the database. One that is just
+// being written may change its name meanwhile; then it begins again.
+func (s *story) keep(name string) (folder string, err error) {
+	folder = filepath.Join(s.work, name+"-kept")
+	for range 5 {
+		err = errors.Join(os.RemoveAll(folder), os.CopyFS(folder, os.DirFS(s.Place.Checkpoints())))
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("keep checkpoints: %w", err)
+	}
+	return folder, nil
 }
 
 // export writes the whole log of the database that a configuration names.

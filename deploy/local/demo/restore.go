@@ -52,7 +52,7 @@ func (s *story) restore(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	report, err := s.verifier(ctx, file, s.kept())
+	report, err := s.verifier(ctx, file, s.kept)
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, report)
 	}
