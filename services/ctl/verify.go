@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/carekeep/carekeep/libs/ledger"
+)
+
+type verify struct {
+	File        string `arg:"" optional:"" type:"existingfile" placeholder:"FILE" help:"The export, as \"carekeep audit export\" or \"audit export\" wrote it."`
+	Export      string `type:"existingfile" placeholder:"FILE" help:"The export, as a flag."`
+	Key         string `required:"" help:"The log's verifier key, or a file with one key a line. Take it from where you trust, not from the export."`
+	Checkpoints string `type:"existingdir" placeholder:"DIR" help:"Folder with checkpoints (*.note) that were kept outside the database. They find a log that was cut back or rewritten together with its own checkpoints."`
+}
+
+// Validate asks for exactly one file.
+func (v *verify) Validate() error {
+	switch {
+	case v.File == "" && v.Export == "":
+		return errors.New("no export given; name its file")
+	case v.File != "" && v.Export != "":
+		return errors.New("two exports given; leave out --export or the argument")
+	}
+	return nil
+}
+
+// Run needs neither session nor network.
+func (v *verify) Run(t *terminal) error {
+	trust, err := v.trust()
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(v.File + v.Export)
+	if err != nil {
+		return fmt.Errorf("open the export: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	report, err := ledger.Verify(file, trust)
+	if err != nil {
+		return err
+	}
+	show(t.out, report)
+	return verdict(report)
+}
+
+// trust reads the key and the kept checkpoints.
+func (v *verify) trust() (ledger.Trust, error) {
+	text := v.Key
+	if _, err := note.NewVerifier(text); err != nil {
+		raw, err := os.ReadFile(v.Key)
+		if errors.Is(err, fs.ErrNotExist) {
+			return ledger.Trust{}, fmt.Errorf("--key %q is neither a verifier key (name+hash+key) nor a file", v.Key)
+		} else if err != nil {
+			return ledger.Trust{}, fmt.Errorf("read the key: %w", err)
+		}
+		text = string(raw)
+	}
+	log, keys, err := ledger.ParseKeys(text)
+	if err != nil {
+		return ledger.Trust{}, fmt.Errorf("--key: %w", err)
+	}
+	trust := ledger.Trust{Log: log, Keys: keys}
+	if v.Checkpoints != "" {
+		trust.Kept, err = ledger.ReadKept(os.DirFS(v.Checkpoints), keys)
+	}
+	return trust, err
+}
+
+// show writes what was looked at, whether it was right or wrong.
+func show(w io.Writer, r *ledger.Report) {
+	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%-12s "+format+"\n", append([]any{name}, args...)...) }
+	row("log", "%s", r.Log)
+	row("scope", "%s", r.Scope)
+	row("entries", "%d, of which %d in full", r.Entries, r.Whole)
+	row("checkpoints", "%d with a valid signature over the right root", r.Checkpoints)
+	row("kept", "%d checkpoints from outside the database agree", r.Kept)
+	if r.Checkpoints > 0 {
+		row("root", "%s", r.Root)
+		row("signed", "%s", r.Time.Format(time.RFC3339Nano))
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintln(w, p)
+	}
+	if r.Omitted > 0 {
+		fmt.Fprintf(w, "and %d more problems\n", r.Omitted)
+	}
+	if len(r.Problems) == 0 {
+		fmt.Fprintln(w, "the log is whole")
+	}
+}
+
+// verdict is the error that makes the exit status 1.
+func verdict(r *ledger.Report) error {
+	if n := int64(len(r.Problems)) + r.Omitted; n > 1 {
+		return fmt.Errorf("%w (and %d more problems)", r.Err(), n-1)
+	}
+	return r.Err()
+}
