@@ -55,7 +55,8 @@ func TestDMD03_NothingThatOpensAnythingIsStoredInTheClear(t *testing.T) {
 	} {
 		require.NotEmpty(t, secret, what)
 		body := strings.TrimPrefix(strings.TrimPrefix(secret, "cks_"), "cki_")
-		for _, spelling := range []string{body, hex.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(body))} {
+		body = body[:min(len(body), 12)] // a part of a secret is too much
+		for _, spelling := range []string{body, hex.EncodeToString([]byte(body))} {
 			require.NotContains(t, stored, spelling, "%s is in a table", what)
 			require.NotContains(t, w.Log.String(), spelling, "%s is in the log", what)
 		}
