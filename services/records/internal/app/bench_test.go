@@ -10,11 +10,12 @@ import (
 
 	"github.com/carekeep/carekeep/deploy/local/generator"
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/services/records/internal/intake"
 )
 
 // Import over mTLS, with seals, blind index and an audit event for every resource.
 func BenchmarkImport(b *testing.B) {
-	h := newHouse(b)
+	h := newHouse(b, func(s *settings) { s.Imports = intake.Limits{} })
 	doctor := h.doctor()
 	const patients = 400
 	var seed int64

@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
-
-	"log/slog"
 
 	"github.com/carekeep/carekeep/deploy/local/generator"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"

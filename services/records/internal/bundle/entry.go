@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -36,7 +37,7 @@ func (e *Entry) read(raw []byte) {
 	e.FullURL = root.Get("fullUrl").Str
 	e.Method, e.URL = request.Get("method").Str, request.Get("url").Str
 	switch {
-	case e.Method != "" && e.Method != "POST" && e.Method != "PUT":
+	case e.Method != "" && e.Method != http.MethodPost && e.Method != http.MethodPut:
 		refuse(ReasonMethod, "An import takes entries with request.method POST or PUT only.")
 	case request.Get("ifMatch").Exists() || strings.Contains(e.URL, "?"):
 		refuse(ReasonMethod, "An import takes no conditional requests; leave out ifMatch and search parameters.")

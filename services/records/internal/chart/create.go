@@ -60,7 +60,7 @@ func (c *Chart) CreatePatient(ctx context.Context, r Request, build Build) (Docu
 		return []*auditv1.Event{keys.Created(rec, fresh), created(rec, row)}
 	})
 	if err != nil || made != nil {
-		return c.again(ctx, made, uuid.Nil, err)
+		return c.again(ctx, v, made, uuid.Nil, err)
 	}
 	c.keys.Keep(v.Practice, key)
 	return doc, nil
@@ -91,7 +91,7 @@ func (c *Chart) Create(ctx context.Context, patient uuid.UUID, resourceType stri
 		store.CreateDocument(b, v, who.User, request, row, done)
 	}, func(rec *evidence.Recorder) []*auditv1.Event { return []*auditv1.Event{created(rec, row)} })
 	if err != nil || made != nil {
-		return c.again(ctx, made, patient, err)
+		return c.again(ctx, v, made, patient, err)
 	}
 	return doc, nil
 }
@@ -196,15 +196,15 @@ func (c *Chart) insert(ctx context.Context, who *caller.Caller, r store.Request,
 }
 
 // again returns what an earlier request made, as it is now. patient is nil where
-// a patient was made.
-func (c *Chart) again(ctx context.Context, made *store.Made, patient uuid.UUID, err error) (Document, error) {
+// a patient was made. The event says that it was read: nothing was created.
+func (c *Chart) again(ctx context.Context, v store.Viewer, made *store.Made, patient uuid.UUID, err error) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
 	if patient == uuid.Nil {
 		patient = made.ID
 	}
-	return c.Read(ctx, Place{Type: made.Type, Patient: patient, ID: made.ID})
+	return c.readCurrent(ctx, v, Place{Type: made.Type, Patient: patient, ID: made.ID}, evidence.Action(accessv1.Action_ACTION_READ))
 }
 
 // tokens are the blind index entries of a Patient document.

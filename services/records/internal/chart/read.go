@@ -21,9 +21,13 @@ func (c *Chart) Read(ctx context.Context, at Place) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
+	return c.readCurrent(ctx, v, at)
+}
+
+func (c *Chart) readCurrent(ctx context.Context, v store.Viewer, at Place, mods ...func(*auditv1.Event)) (Document, error) {
 	return c.read(ctx, v, at, func(b *pgx.Batch, out *store.Document, found *bool) {
 		store.ReadDocument(b, v, at.Type, at.ID, at.Patient, out, found)
-	})
+	}, mods...)
 }
 
 // Find returns the current version of a resource whose patient the caller does not name.
@@ -50,7 +54,9 @@ func (c *Chart) FindVersion(ctx context.Context, resourceType string, id uuid.UU
 }
 
 // read is one access: the row, the question whether the caller may see it, and the event.
-func (c *Chart) read(ctx context.Context, v store.Viewer, at Place, queue func(*pgx.Batch, *store.Document, *bool)) (Document, error) {
+func (c *Chart) read(ctx context.Context, v store.Viewer, at Place, queue func(*pgx.Batch, *store.Document, *bool),
+	mods ...func(*auditv1.Event),
+) (Document, error) {
 	var row store.Document
 	var found bool
 	var refusal error
@@ -63,7 +69,7 @@ func (c *Chart) read(ctx context.Context, v store.Viewer, at Place, queue func(*
 				where.Patient = row.Patient
 			}
 			var event *auditv1.Event
-			event, refusal = judge(ctx, found, row.Visible, About(where, row.Version))
+			event, refusal = judge(ctx, found, row.Visible, append(mods, About(where, row.Version))...)
 			return []*auditv1.Event{event}, nil
 		},
 	})

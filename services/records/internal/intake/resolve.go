@@ -2,6 +2,7 @@ package intake
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/google/uuid"
@@ -108,7 +109,7 @@ func logicalID(e bundle.Entry) (string, error) {
 	switch {
 	case !fhir.ValidID(id):
 		return "", &refusal{reasonID, "The resource's id must be 1 to 64 letters, digits, hyphens and points."}
-	case e.Method == "PUT" && url != resourceType+"/"+id, e.Method == "POST" && url != resourceType && url != "":
+	case e.Method == http.MethodPut && url != resourceType+"/"+id, e.Method == http.MethodPost && url != resourceType && url != "":
 		return "", &refusal{bundle.ReasonMalformed, "request.url does not fit the resource: it must be the type for POST, and type/id for PUT."}
 	}
 	return id, nil

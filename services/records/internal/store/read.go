@@ -114,11 +114,13 @@ const patientDocuments = `JOIN documents d ON d.practice_id = $1 AND d.type = 'P
 	WHERE p.deleted_at IS NULL AND v.visible`
 
 // For each doctor the index gives the next patients in order, so a page costs the
-// same at the start of a long list and at its end.
+// same at the start of a long list and at its end. A join instead of the subquery on
+// patients lets the planner merge from the practice's first patient on.
 const listPatients = `SELECT ` + documentColumns + ` FROM (
 	SELECT DISTINCT c.patient_id FROM unnest($3::uuid[]) AS s(user_id) CROSS JOIN LATERAL (
-		SELECT t.patient_id FROM care_team t JOIN patients q ON q.practice_id = $1 AND q.patient_id = t.patient_id
-		WHERE t.practice_id = $1 AND t.user_id = s.user_id AND t.patient_id > $4 AND q.deleted_at IS NULL
+		SELECT t.patient_id FROM care_team t
+		WHERE t.practice_id = $1 AND t.user_id = s.user_id AND t.patient_id > $4
+		  AND (SELECT q.deleted_at IS NULL FROM patients q WHERE q.practice_id = $1 AND q.patient_id = t.patient_id)
 		ORDER BY t.patient_id LIMIT $5) c
 	ORDER BY c.patient_id LIMIT $5) m ` + patientDocuments + ` ORDER BY d.id`
 
