@@ -197,7 +197,7 @@ func (v *verification) checkpoint(c Checkpoint) {
 		v.add(ClockBack, v.last.Size, c.Size-1, "appended at %s, before the entries in front of them", c.Time.Format(time.RFC3339))
 	}
 	previous := v.last
-	v.last, v.report.Time = c, c.Time
+	v.last = c
 	since := v.since
 	v.since = nil
 	if c.Size > v.next {
@@ -222,7 +222,7 @@ func (v *verification) checkpoint(c Checkpoint) {
 	}
 	v.good = c.Size
 	v.report.Checkpoints++
-	v.report.Root = c.Root
+	v.report.Size, v.report.Root, v.report.Time = c.Size, c.Root, c.Time
 }
 
 // keptCheckpoint compares the tree with the checkpoints of this size that were kept elsewhere.

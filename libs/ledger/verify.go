@@ -31,14 +31,15 @@ type Trust struct {
 type Report struct {
 	Log         string
 	Scope       Scope
-	Entries     int64 // all entries
-	Whole       int64 // entries whose event was checked against its leaf
-	Checkpoints int64 // checkpoints with a valid signature over the right root
-	Kept        int64 // kept checkpoints that the log agrees with
-	Younger     int64 // kept checkpoints that are younger than the export, and were not compared
-	Root        tlog.Hash
+	Entries     int64     // all entries
+	Whole       int64     // entries whose event was checked against its leaf
+	Checkpoints int64     // checkpoints with a valid signature over the right root
+	Kept        int64     // kept checkpoints that the log agrees with
+	Younger     int64     // kept checkpoints that are younger than the export, and were not compared
+	Size        int64     // of the newest checkpoint that is right
+	Root        tlog.Hash // of that checkpoint
 	CreateTime  time.Time // when the export began, as it says itself
-	Time        time.Time // of the newest checkpoint
+	Time        time.Time // of that checkpoint
 	Problems    []Problem // in the order of the log; the first 100
 	Omitted     int64     // how many more there were
 }
