@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type CA struct {
 	dir, domain string
 	cert        *x509.Certificate
 	key         *ecdsa.PrivateKey
+	keys        sync.Mutex
 }
 
 // New makes an authority for the trust domain in dir, or takes up the one there.
@@ -75,7 +77,13 @@ func (c *CA) Issue(name string) (mtls.Files, error) { return c.IssueFor(name, le
 
 // IssueFor is Issue with a lifetime; a negative one makes an expired certificate.
 func (c *CA) IssueFor(name string, life time.Duration) (mtls.Files, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	files := mtls.Files{
+		Certificate: filepath.Join(c.dir, name+".crt"),
+		Key:         filepath.Join(c.dir, name+".key"),
+		Authorities: c.Authority(),
+		TrustDomain: c.domain,
+	}
+	key, err := c.keyOf(files.Key)
 	if err != nil {
 		return mtls.Files{}, fmt.Errorf("key for %s: %w", name, err)
 	}
@@ -90,16 +98,30 @@ func (c *CA) IssueFor(name string, life time.Duration) (mtls.Files, error) {
 	if err != nil {
 		return mtls.Files{}, fmt.Errorf("certificate for %s: %w", name, err)
 	}
-	files := mtls.Files{
-		Certificate: filepath.Join(c.dir, name+".crt"),
-		Key:         filepath.Join(c.dir, name+".key"),
-		Authorities: c.Authority(),
-		TrustDomain: c.domain,
-	}
-	if err := write(files.Key, key); err != nil {
-		return mtls.Files{}, err
-	}
 	return files, replace(files.Certificate, "CERTIFICATE", der, 0o644)
+}
+
+// keyOf is the key of a name, made once: while a certificate is renewed, whoever
+// starts at that moment finds a pair that fits, the old one or the new.
+func (c *CA) keyOf(file string) (*ecdsa.PrivateKey, error) {
+	c.keys.Lock()
+	defer c.keys.Unlock()
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return key, write(file, key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no PEM block", file)
+	}
+	return parseKey(block.Bytes)
 }
 
 // Source issues for name and loads the result.
@@ -131,16 +153,24 @@ func (c *CA) load() error {
 	if len(cert.URIs) != 1 || cert.URIs[0].Host != c.domain {
 		return fmt.Errorf("the authority there is not for trust domain %s; remove the folder to start anew", c.domain)
 	}
-	key, err := x509.ParsePKCS8PrivateKey(pair[1])
+	key, err := parseKey(pair[1])
 	if err != nil {
 		return err
 	}
+	c.cert, c.key = cert, key
+	return nil
+}
+
+func parseKey(der []byte) (*ecdsa.PrivateKey, error) {
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, err
+	}
 	private, ok := key.(*ecdsa.PrivateKey)
 	if !ok {
-		return errors.New("ca.key is not an ECDSA key")
+		return nil, errors.New("the key there is not an ECDSA key; remove the folder to start anew")
 	}
-	c.cert, c.key = cert, private
-	return nil
+	return private, nil
 }
 
 func (c *CA) create() error {
@@ -189,7 +219,7 @@ func write(path string, key *ecdsa.PrivateKey) error {
 
 // replace puts the file in place in one step, so that a reader never sees half of it.
 func replace(path, kind string, der []byte, mode fs.FileMode) error {
-	part := path + ".part"
+	part := path + "." + rand.Text()
 	if err := os.WriteFile(part, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode); err != nil {
 		return err
 	}
