@@ -6,26 +6,20 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
 
 type commands struct {
-	Audit audit `cmd:"" help:"Read, export and verify the log of every access."`
-}
-
-type audit struct {
-	Verify verify `cmd:"" help:"Verify an export of the log offline; exits with 1 where it is not whole."`
-}
-
-// terminal is what a command reads from and writes to.
-type terminal struct {
-	in       io.Reader
-	out, err io.Writer
+	SignIn  signIn      `cmd:"" help:"Open a session at a gateway; the other commands use it."`
+	SignOut signOut     `cmd:"" help:"End the session."`
+	Import  importFiles `cmd:"" help:"Import FHIR bundles."`
+	Audit   audit       `cmd:"" help:"Read, export and verify the log of every access."`
+	Backup  backup      `cmd:"" help:"Back up and restore the database cluster."`
 }
 
 // Exit statuses; 1 is also that of a log that is not whole.
@@ -55,16 +49,22 @@ func run(ctx context.Context, t *terminal, args []string) int {
 		fmt.Fprintf(t.err, "carekeep: %v; --help explains\n", err)
 		return misused
 	}
-	if err := command.Run(); err != nil {
+	err = command.Run()
+	switch {
+	case err == nil:
+		return finished
+	case ctx.Err() != nil:
+		fmt.Fprintln(t.err, "carekeep: interrupted")
+	default:
 		fmt.Fprintf(t.err, "carekeep: %v\n", err)
-		return failed
 	}
-	return finished
+	return failed
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, &terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.Args[1:])
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	status := run(ctx, &terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now}, os.Args[1:])
 	stop()
 	os.Exit(status)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,7 @@ import (
 )
 
 type verify struct {
-	File        string `arg:"" optional:"" type:"existingfile" placeholder:"FILE" help:"The export, as \"carekeep audit export\" or \"audit export\" wrote it."`
+	File        string `arg:"" optional:"" type:"existingfile" placeholder:"FILE" help:"The export, as \"carekeep audit export\" or \"audit export\" wrote it; - for standard input."`
 	Export      string `type:"existingfile" placeholder:"FILE" help:"The export, as a flag."`
 	Key         string `required:"" help:"The log's verifier key, or a file with one key a line. Take it from where you trust, not from the export."`
 	Checkpoints string `type:"existingdir" placeholder:"DIR" help:"Folder with checkpoints (*.note) that were kept outside the database. They find a log that was cut back or rewritten together with its own checkpoints."`
@@ -32,22 +33,39 @@ func (v *verify) Validate() error {
 }
 
 // Run needs neither session nor network.
-func (v *verify) Run(t *terminal) error {
+func (v *verify) Run(ctx context.Context, t *terminal) error {
 	trust, err := v.trust()
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(v.File + v.Export)
-	if err != nil {
-		return fmt.Errorf("open the export: %w", err)
+	export := t.in
+	if name := v.File + v.Export; name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return fmt.Errorf("open the export: %w", err)
+		}
+		defer file.Close() //nolint:errcheck // only read from
+		export = file
 	}
-	defer file.Close() //nolint:errcheck // only read from
-	report, err := ledger.Verify(file, trust)
+	report, err := ledger.Verify(stoppable{ctx, export}, trust)
 	if err != nil {
 		return err
 	}
 	show(t.out, report)
 	return verdict(report)
+}
+
+// stoppable is a reader that ends with its context.
+type stoppable struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+func (s stoppable) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.from.Read(p)
 }
 
 // trust reads the key and the kept checkpoints.
@@ -75,7 +93,9 @@ func (v *verify) trust() (ledger.Trust, error) {
 
 // show writes what was looked at, whether it was right or wrong.
 func show(w io.Writer, r *ledger.Report) {
-	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%-12s "+format+"\n", append([]any{name}, args...)...) }
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-12s "+format+"\n", append([]any{name}, args...)...)
+	}
 	row("log", "%s", r.Log)
 	row("scope", "%s", r.Scope)
 	row("entries", "%d, of which %d in full", r.Entries, r.Whole)

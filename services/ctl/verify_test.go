@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,7 +23,7 @@ type ran struct {
 func carekeep(t *testing.T, stdin string, args ...string) ran {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code := run(t.Context(), &terminal{in: strings.NewReader(stdin), out: &out, err: &errs}, args)
+	code := run(t.Context(), &terminal{in: strings.NewReader(stdin), out: &out, err: &errs, now: time.Now}, args)
 	return ran{out: out.String(), err: errs.String(), code: code}
 }
 

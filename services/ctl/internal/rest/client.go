@@ -1,6 +1,6 @@
-// Package rest is the command line's way to the gateway: one HTTPS client with a
-// session, and errors that say what to do. It goes through the gateway like any front
-// end and has no way around a check.
+// Package rest is the command line's client of the REST API: requests, streams of
+// JSON lines, and refusals that say what to do. It follows no redirect and speaks
+// nothing but TLS 1.3.
 package rest
 
 import (
@@ -8,10 +8,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -22,123 +22,155 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Client speaks to one gateway.
-type Client struct {
-	base  string
-	token string
-	http  *http.Client
-}
-
 const (
-	dialTimeout  = 10 * time.Second
-	maxAnswer    = 64 << 20 // of an answer that is not a stream
-	maxLine      = 16 << 20 // of a streamed answer
-	errorExcerpt = 64 << 10
+	connectTime = 15 * time.Second
+	// callTime bounds a call that is no stream; the server's own limit is 10 s.
+	callTime = time.Minute
+	// maxAnswer bounds an answer that is no stream: a page of 500 entries is far below.
+	maxAnswer = 32 << 20
+	// maxWait is the longest that a rate limit is waited out.
+	maxWait = 90 * time.Second
 )
 
-// New makes a client. The certificate authorities in caFile replace the system's; "" keeps them.
-func New(base, caFile, token string) (*Client, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil {
-		return nil, errors.New("--url must be like https://gateway.example:8443, without a path")
+// Client speaks to one gateway, as nobody or with a session.
+type Client struct {
+	base, token string
+	http        *http.Client
+	// waiting, where set, is told how long a rate limit is waited out; else none is.
+	waiting func(time.Duration)
+}
+
+// New makes a client without a session. Authority is a file with the certificates
+// of the gateway's authority; empty: the system's.
+func New(base, authority string) (*Client, error) {
+	at, err := url.Parse(base)
+	if err != nil || at.Scheme != "https" || at.Host == "" || at.User != nil || at.RawQuery != "" || at.Fragment != "" || strings.Trim(at.Path, "/") != "" {
+		return nil, fmt.Errorf("the address %q is not like https://carekeep.example:8443", base)
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS13}
-	if caFile != "" {
-		raw, err := os.ReadFile(caFile)
+	trust := &tls.Config{MinVersion: tls.VersionTLS13}
+	if authority != "" {
+		raw, err := os.ReadFile(authority)
 		if err != nil {
-			return nil, fmt.Errorf("--ca: %w", err)
+			return nil, fmt.Errorf("read the authority: %w", err)
 		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(raw) {
-			return nil, fmt.Errorf("--ca: %s holds no certificate in PEM form", caFile)
+		trust.RootCAs = x509.NewCertPool()
+		if !trust.RootCAs.AppendCertsFromPEM(raw) {
+			return nil, fmt.Errorf("the authority's file %s holds no certificate in PEM", authority)
 		}
 	}
-	return &Client{base: "https://" + u.Host, token: token, http: &http.Client{
-		// A session token goes to the address that was asked for, and nowhere else.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the gateway redirects; give its own address") },
-		Transport:     &http.Transport{TLSClientConfig: config, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true},
+	return &Client{base: "https://" + at.Host, http: &http.Client{
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: connectTime}).DialContext,
+			TLSClientConfig: trust, TLSHandshakeTimeout: connectTime, ForceAttemptHTTP2: true,
+		},
+		// A redirect would carry the session token to wherever it points.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
-// Call sends body, where it is not nil, and reads the answer into into.
+// With gives a client that sends the session token and waits out rate limits.
+func (c *Client) With(token string, waiting func(time.Duration)) *Client {
+	return &Client{base: c.base, http: c.http, token: token, waiting: waiting}
+}
+
+// Call sends body, where it is not nil, and reads the answer into into, where it
+// is not nil. Anything but success is a *Refusal.
 func (c *Client) Call(ctx context.Context, method, path string, body, into proto.Message) error {
-	response, err := c.send(ctx, method, path, body)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, into); err != nil {
-		return fmt.Errorf("%s %s: the answer is not what this release knows", method, path)
-	}
-	return nil
+	return c.patiently(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, callTime)
+		defer cancel()
+		answer, err := c.send(ctx, method, path, body)
+		if err != nil {
+			return err
+		}
+		defer answer.Close() //nolint:errcheck // only read from
+		raw, err := io.ReadAll(io.LimitReader(answer, maxAnswer))
+		if err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		if into == nil {
+			return nil
+		}
+		return decode(raw, into)
+	})
 }
 
-// Stream sends body and calls each for every message of the answer, of any length.
-func (c *Client) Stream(ctx context.Context, path string, body proto.Message, each func(json.RawMessage) error) error {
-	response, err := c.send(ctx, http.MethodPost, path, body)
-	if err != nil {
-		return err
+// patiently runs a request again after a rate limit.
+func (c *Client) patiently(ctx context.Context, request func() error) error {
+	for {
+		err := request()
+		refusal := (*Refusal)(nil)
+		if !errors.As(err, &refusal) || refusal.Status != http.StatusTooManyRequests || c.waiting == nil ||
+			refusal.Retry == 0 || refusal.Retry > maxWait {
+			return err
+		}
+		c.waiting(refusal.Retry)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(refusal.Retry):
+		}
 	}
-	return lines(path, response.Body, each)
 }
 
-// Upload sends content as it is and calls each for every message of the answer, while it sends.
-func (c *Client) Upload(ctx context.Context, path, kind string, content io.Reader, each func(json.RawMessage) error) error {
-	response, err := c.do(ctx, http.MethodPost, path, kind, content)
-	if err != nil {
-		return err
+func (c *Client) send(ctx context.Context, method, path string, body proto.Message) (io.ReadCloser, error) {
+	var content io.Reader
+	if body != nil {
+		raw, err := protojson.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("write the request: %w", err)
+		}
+		content = bytes.NewReader(raw)
 	}
-	return lines(path, response.Body, each)
+	return c.do(ctx, method, path, "application/json", content)
 }
 
-func (c *Client) send(ctx context.Context, method, path string, body proto.Message) (*http.Response, error) {
-	if body == nil {
-		return c.do(ctx, method, path, "", nil)
-	}
-	raw, err := protojson.Marshal(body)
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	return c.do(ctx, method, path, "application/json", bytes.NewReader(raw))
-}
-
-// do returns successful answers only.
-func (c *Client) do(ctx context.Context, method, path, kind string, content io.Reader) (*http.Response, error) {
+// do returns the body of a successful answer.
+func (c *Client) do(ctx context.Context, method, path, kind string, content io.Reader) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		return nil, fmt.Errorf("write the request: %w", err)
 	}
-	if kind != "" {
+	request.Header.Set("User-Agent", "carekeep")
+	if content != nil {
 		request.Header.Set("Content-Type", kind)
 	}
 	if c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	if Background(ctx) {
-		request.Header.Set("X-Background", "true")
-	}
-	response, err := c.http.Do(request)
+	answer, err := c.http.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		return nil, unreached(c.base, err)
 	}
-	if response.StatusCode/100 != 2 {
-		defer func() { _ = response.Body.Close() }()
-		raw, _ := io.ReadAll(io.LimitReader(response.Body, errorExcerpt))
-		return nil, refusal(response.StatusCode, raw)
+	if answer.StatusCode/100 == 2 {
+		return answer.Body, nil
 	}
-	return response, nil
+	defer answer.Body.Close() //nolint:errcheck // only read from
+	raw, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	return nil, refusalOf(answer.StatusCode, raw)
 }
 
-type backgroundKey struct{}
-
-// InBackground marks requests that no person made, such as polling: they do not keep a session alive.
-func InBackground(ctx context.Context) context.Context {
-	return context.WithValue(ctx, backgroundKey{}, true)
+// unreached says what to do about the usual reasons for which no answer came.
+func unreached(base string, err error) error {
+	if about := (*url.Error)(nil); errors.As(err, &about) {
+		err = about.Err // without method and URL, which say nothing here
+	}
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return fmt.Errorf("%s: %w; name its authority with carekeep sign-in --ca FILE", base, err)
+	case errors.As(err, new(*net.OpError)):
+		return fmt.Errorf("%s cannot be reached: %w", base, err)
+	}
+	return fmt.Errorf("%s: %w", base, err)
 }
 
-// Background reports whether a context is marked so.
-func Background(ctx context.Context) bool { return ctx.Value(backgroundKey{}) != nil }
+func decode(raw []byte, into proto.Message) error {
+	// A newer server may say more than this program knows.
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("the answer cannot be read; is this a carekeep gateway? (%w)", err)
+	}
+	return nil
+}

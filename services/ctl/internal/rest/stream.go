@@ -1,111 +1,88 @@
 package rest
 
 import (
-	"bufio"
-	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"time"
+	"net/http"
 
-	spb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 )
 
-// lines reads a streamed answer: one JSON object a line, {"result": …} or the message
-// itself, and {"error": …} where it broke off.
-func lines(path string, body io.ReadCloser, each func(json.RawMessage) error) error {
-	defer func() { _ = body.Close() }()
-	scan := bufio.NewScanner(body)
-	scan.Buffer(make([]byte, 64<<10), maxLine)
-	for scan.Scan() {
-		line := bytes.TrimSpace(scan.Bytes())
-		if len(line) == 0 {
-			continue
+// Stream sends body and calls each for every message of the streamed answer. What
+// is not there after it must be missed by the caller: an answer has no last line.
+func Stream[M any, P interface {
+	*M
+	proto.Message
+}](ctx context.Context, c *Client, path string, body proto.Message, each func(P) error) error {
+	return c.patiently(ctx, func() error {
+		answer, err := c.send(ctx, http.MethodPost, path, body)
+		if err != nil {
+			return err
 		}
-		var envelope struct {
-			Result json.RawMessage `json:"result"`
-			Error  json.RawMessage `json:"error"`
+		defer answer.Close() //nolint:errcheck // only read from
+		return lines(answer, func(line json.RawMessage) error {
+			var envelope struct{ Result json.RawMessage }
+			if err := json.Unmarshal(line, &envelope); err != nil {
+				return fmt.Errorf("read the answer: %w", err)
+			}
+			m := P(new(M))
+			if err := decode(envelope.Result, m); err != nil {
+				return err
+			}
+			return each(m)
+		})
+	})
+}
+
+// Upload sends what open returns, as it is read, and calls each for every message
+// of the answer, while content is still being sent. After a rate limit open is
+// called again; where the content is there only once, it says so.
+func Upload[M any, P interface {
+	*M
+	proto.Message
+}](ctx context.Context, c *Client, path, kind string, open func() (io.ReadCloser, error), each func(P) error) error {
+	return c.patiently(ctx, func() error {
+		content, err := open()
+		if err != nil {
+			return err
 		}
+		answer, err := c.do(ctx, http.MethodPost, path, kind, content) // which closes the content
+		if err != nil {
+			return err
+		}
+		defer answer.Close() //nolint:errcheck // only read from
+		return lines(answer, func(line json.RawMessage) error {
+			m := P(new(M))
+			if err := decode(line, m); err != nil {
+				return err
+			}
+			return each(m)
+		})
+	})
+}
+
+// lines reads one JSON object after the other; {"error": …} is the last one.
+func lines(r io.Reader, each func(json.RawMessage) error) error {
+	decoder := json.NewDecoder(r)
+	for {
+		var line json.RawMessage
+		if err := decoder.Decode(&line); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("the answer broke off: %w", err)
+		}
+		var envelope struct{ Error json.RawMessage }
 		if err := json.Unmarshal(line, &envelope); err != nil {
-			return fmt.Errorf("%s: the answer was cut off", path)
+			return fmt.Errorf("the answer cannot be read: %w", err)
 		}
-		switch {
-		case envelope.Error != nil:
-			return refusal(0, envelope.Error)
-		case envelope.Result != nil && bytes.HasPrefix(line, []byte(`{"result"`)) && !isMessage(envelope.Result, line):
-			line = envelope.Result
+		if envelope.Error != nil {
+			return refusalOf(0, envelope.Error)
 		}
 		if err := each(line); err != nil {
 			return err
 		}
 	}
-	if err := scan.Err(); err != nil {
-		return fmt.Errorf("%s: the answer was cut off: %w", path, err)
-	}
-	return nil
-}
-
-// Refusal is an answer that is no success, or the end of a stream that failed.
-type Refusal struct {
-	HTTP    int // 0 within a stream
-	Code    codes.Code
-	Reason  string // stable
-	Message string
-	Fields  []string // what is wrong with the request
-	Retry   time.Duration
-}
-
-// Error says it in one line.
-func (r *Refusal) Error() string {
-	text := r.Message
-	if len(r.Fields) > 0 {
-		text += ": " + strings.Join(r.Fields, "; ")
-	}
-	if r.Reason != "" {
-		text += " (" + r.Reason + ")"
-	}
-	if r.Retry > 0 {
-		text += fmt.Sprintf("; try again in %s", r.Retry)
-	}
-	switch {
-	case r.Reason == "" && r.Code == codes.Unauthenticated:
-		text += "; sign in again with `carekeep sign-in`"
-	case text == "":
-		text = fmt.Sprintf("the gateway answers with HTTP status %d", r.HTTP)
-	}
-	return text
-}
-
-// refusal reads a google.rpc.Status.
-func refusal(http int, raw []byte) error {
-	var s spb.Status
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, &s); err != nil {
-		if http == 0 {
-			return errors.New("the answer broke off")
-		}
-		return &Refusal{HTTP: http, Code: codes.Unknown}
-	}
-	r := &Refusal{HTTP: http, Code: codes.Code(s.GetCode()), Message: s.GetMessage()}
-	for _, detail := range s.GetDetails() {
-		m, err := detail.UnmarshalNew()
-		if err != nil {
-			continue // a newer gateway may say more
-		}
-		switch d := m.(type) {
-		case *errdetails.ErrorInfo:
-			r.Reason = d.GetReason()
-		case *errdetails.BadRequest:
-			for _, f := range d.GetFieldViolations() {
-				r.Fields = append(r.Fields, f.GetField()+": "+f.GetDescription())
-			}
-		case *errdetails.RetryInfo:
-			r.Retry = d.GetRetryDelay().AsDuration()
-		}
-	}
-	return r
 }

@@ -1,0 +1,94 @@
+// Package session keeps who is signed in, in a file that only its owner can read.
+// It does not decide what a session is worth; the server does, at each request.
+package session
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+// Session is a session at a gateway.
+type Session struct {
+	URL string `json:"url"`
+	// Authority is the file with the gateway's certificate authority; empty: the system's.
+	Authority string `json:"authority,omitempty"`
+	Username  string `json:"username"`
+	Token     string `json:"token"`
+	// Expires is when it ends however much it is used; without use it ends sooner.
+	Expires time.Time `json:"expires"`
+}
+
+// ErrNone says that nobody is signed in.
+var ErrNone = errors.New("nobody is signed in: run carekeep sign-in")
+
+// File is where the session is kept unless the user names another file.
+func File() (string, error) {
+	folder, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("no folder for the session file (%w): name one with --session", err)
+	}
+	return filepath.Join(folder, "carekeep", "session.json"), nil
+}
+
+// Save writes the session in one step: a reader sees the old one or the new one.
+func Save(file string, s Session) error {
+	raw, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("save the session: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fmt.Errorf("save the session: %w", err)
+	}
+	part, err := os.CreateTemp(filepath.Dir(file), ".session-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("save the session: %w", err)
+	}
+	defer os.Remove(part.Name()) //nolint:errcheck // renamed by then, unless something failed
+	_, err = part.Write(append(raw, '\n'))
+	if err = errors.Join(err, part.Close()); err != nil {
+		return fmt.Errorf("save the session: %w", err)
+	}
+	if err := os.Rename(part.Name(), file); err != nil {
+		return fmt.Errorf("save the session: %w", err)
+	}
+	return nil
+}
+
+// Load reads the session; ErrNone where there is none.
+func Load(file string) (Session, error) {
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Session{}, ErrNone
+	}
+	if err != nil {
+		return Session{}, fmt.Errorf("read the session: %w", err)
+	}
+	// Windows has no such modes; there the user's profile folder protects the file.
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return Session{}, fmt.Errorf("others can read the session file %s: remove it and run carekeep sign-in", file)
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return Session{}, fmt.Errorf("read the session: %w", err)
+	}
+	var s Session
+	// A decoding error may quote the file, which holds the token.
+	if json.Unmarshal(raw, &s) != nil || s.URL == "" || s.Token == "" {
+		return Session{}, fmt.Errorf("the session file %s is damaged: remove it and run carekeep sign-in", file)
+	}
+	return s, nil
+}
+
+// Remove forgets the session.
+func Remove(file string) error {
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the session: %w", err)
+	}
+	return nil
+}
