@@ -27,7 +27,7 @@ func carekeep(t *testing.T, stdin string, args ...string) ran {
 	return ran{out: out.String(), err: errs.String(), code: code}
 }
 
-func TestDH31_VerifyAcceptsAWholeLog(t *testing.T) {
+func TestDMD08_VerifyAcceptsAWholeLog(t *testing.T) {
 	s := newSample(t, 3, 300, 7)
 	file := s.full(t)
 	root := rootOf(t, s)
@@ -56,7 +56,7 @@ func rootOf(t *testing.T, s *sample) string {
 	return c.Root.String()
 }
 
-func TestDH31_VerifyNamesTheAlteredEntry(t *testing.T) {
+func TestDMD08_VerifyNamesTheAlteredEntry(t *testing.T) {
 	s := newSample(t, 3, 4)
 	s.entries[5].Event[len(s.entries[5].Event)-1] ^= 1
 	got := carekeep(t, "", "audit", "verify", "--key", s.key, s.full(t))
@@ -66,7 +66,7 @@ func TestDH31_VerifyNamesTheAlteredEntry(t *testing.T) {
 	require.NotContains(t, got.out, "the log is whole")
 }
 
-func TestDH31_VerifyRefusesACutOffFile(t *testing.T) {
+func TestDMD08_VerifyRefusesACutOffFile(t *testing.T) {
 	s := newSample(t, 3, 4)
 	content, err := os.ReadFile(s.full(t))
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestDH31_VerifyRefusesACutOffFile(t *testing.T) {
 	require.Contains(t, got.out, "entries 3 to 6: UNCOVERED", "the checkpoint over them is gone with the end")
 }
 
-func TestDH31_VerifyRefusesAnotherKey(t *testing.T) {
+func TestDMD08_VerifyRefusesAnotherKey(t *testing.T) {
 	s := newSample(t, 3, 4)
 	_, other := signer(t, 8)
 	got := carekeep(t, "", "audit", "verify", "--key", other, s.full(t))
@@ -86,7 +86,7 @@ func TestDH31_VerifyRefusesAnotherKey(t *testing.T) {
 	require.Contains(t, got.out, "CHECKPOINT_INVALID")
 }
 
-func TestDH31_KeptCheckpointsShowALogThatWasCutBack(t *testing.T) {
+func TestDMD08_KeptCheckpointsShowALogThatWasCutBack(t *testing.T) {
 	s := newSample(t, 3, 4)
 	kept := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(kept, "2026-11-21"), 0o700))
