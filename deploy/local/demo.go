@@ -13,6 +13,7 @@ import (
 
 type demoCommand struct {
 	dataFlag
+	programsFlag
 	Bundles string `type:"path" help:"Folder of FHIR bundles; by default shared/fhir beside the project, or else generated patients."`
 }
 
@@ -40,7 +41,7 @@ func (c *demoCommand) place(ctx context.Context, out io.Writer) (*stack.Place, *
 		return place, people, func() {}, err
 	}
 	say(out, "No stack is running, so the story plays on a throwaway one.\n")
-	s, err := stack.Start(ctx, stack.Options{Stdout: out})
+	s, err := stack.Start(ctx, stack.Options{Binaries: c.Programs, Stdout: out})
 	if err != nil {
 		return nil, nil, nil, err
 	}

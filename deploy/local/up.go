@@ -20,8 +20,14 @@ type dataFlag struct {
 	Data string `default:".data" type:"path" env:"CAREKEEP_DATA" help:"Folder of the stack's data."`
 }
 
+// programsFlag is the folder of the programs that up and demo run.
+type programsFlag struct {
+	Programs string `type:"path" env:"CAREKEEP_PROGRAMS" help:"Folder of the programs, built where they are missing or older than their sources; by default .bin of the source tree."`
+}
+
 type upCommand struct {
 	dataFlag
+	programsFlag
 	stack.Ports
 }
 
@@ -31,7 +37,7 @@ func (c *upCommand) Run(ctx context.Context, out io.Writer) error {
 	if _, err := os.Stat(c.Data); err != nil {
 		say(out, "The first start builds and sets up everything, which takes minutes; the next ones take seconds.\n")
 	}
-	s, err := stack.Start(ctx, stack.Options{Dir: c.Data, Ports: c.Ports, Stdout: out})
+	s, err := stack.Start(ctx, stack.Options{Dir: c.Data, Ports: c.Ports, Binaries: c.Programs, Stdout: out})
 	if ctx.Err() != nil {
 		say(out, "Stopped.\n")
 		return nil

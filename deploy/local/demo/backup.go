@@ -39,8 +39,8 @@ func (s *story) backUp(ctx context.Context) (string, error) {
 		return "", err
 	}
 	s.backup = made.GetName()
-	return fmt.Sprintf("%s: %d files, %.1f MB, stored as %.1f MB, from %s to %s", made.GetName(), made.GetFileCount(),
-		float64(made.GetSourceBytes())/1e6, float64(made.GetStoredBytes())/1e6, made.GetStartLsn(), made.GetStopLsn()), nil
+	return fmt.Sprintf("%s: %d files, %s, stored as %s, from %s to %s", made.GetName(), made.GetFileCount(),
+		amount(made.GetSourceBytes()), amount(made.GetStoredBytes()), made.GetStartLsn(), made.GetStopLsn()), nil
 }
 
 func newOf[M any]() *M { return new(M) }

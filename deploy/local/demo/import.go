@@ -3,7 +3,6 @@ package demo
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/carekeep/carekeep/deploy/local/seed"
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
@@ -25,7 +24,6 @@ func (s *story) importPatients(ctx context.Context) (string, error) {
 	}
 	var total recordsv1.ImportProgress
 	var size, expected int64
-	begun := time.Now()
 	for _, b := range s.bundles {
 		entries := int64(0)
 		if err := b.entries(func(e entry) error { entries++; size += int64(len(e.raw)); return nil }); err != nil {
@@ -51,6 +49,6 @@ func (s *story) importPatients(ctx context.Context) (string, error) {
 	if got := total.Created + total.Updated + total.Unchanged; got != expected {
 		return "", fmt.Errorf("%d of %d entries are accounted for", got, expected)
 	}
-	return fmt.Sprintf("%d bundles, %d resources, %.1f MB: %d created, %d updated, %d there already, none refused; %.0f resources/s",
-		len(s.bundles), expected, float64(size)/1e6, total.Created, total.Updated, total.Unchanged, float64(expected)/time.Since(begun).Seconds()), nil
+	return fmt.Sprintf("%d bundles, %d resources, %s: %d created, %d updated, %d there already, none refused",
+		len(s.bundles), expected, amount(size), total.Created, total.Updated, total.Unchanged), nil
 }

@@ -68,7 +68,7 @@ func (s *story) searchPlaintexts(ctx context.Context) (string, error) {
 		if !found {
 			return fmt.Errorf("the search of %s does not find what was planted there", name)
 		}
-		report = append(report, fmt.Sprintf("%s: 0 hits in %.1f MB%s, canary found", name, float64(scan.bytes)/1e6, detail))
+		report = append(report, fmt.Sprintf("%s: 0 hits in %s%s, canary found", name, amount(scan.bytes), detail))
 		return nil
 	}
 	err = look("rows", func(scan *scanner) (string, error) {
@@ -87,6 +87,13 @@ func (s *story) searchPlaintexts(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("plaintext lies open:\n%s", strings.Join(leaks, "\n"))
 	}
 	return fmt.Sprintf("%d plaintexts in %d forms\n%s", len(secrets)-1, len(forms), strings.Join(report, "\n")), nil
+}
+
+func amount(bytes int64) string {
+	if bytes < 1e6 {
+		return fmt.Sprintf("%.1f kB", float64(bytes)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(bytes)/1e6)
 }
 
 const plantedFile = "planted-by-the-demo"

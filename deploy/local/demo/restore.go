@@ -56,7 +56,7 @@ func (s *story) restore(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, report)
 	}
-	return fmt.Sprintf("%d files, %.1f MB; started in %s\n%s", files, float64(size)/1e6, started.Round(time.Millisecond), report), nil
+	return fmt.Sprintf("%d files, %s; started in %s\n%s", files, amount(size), started.Round(time.Millisecond), report), nil
 }
 
 func (s *story) restoreTo(ctx context.Context, target string) (files, size int64, err error) {

@@ -29,11 +29,11 @@ func (s *story) trail(ctx context.Context) (string, error) {
 	id := regexp.QuoteMeta(s.chart.id)
 	expected := []string{
 		`SIGN_IN dr\.smith→[^ ]* \[OK\]`,
-		`READ dr\.smith→patient/` + id + `[^ ]* \[OK\]`,
-		`SEARCH dr\.smith→patient/` + id + `[^ ]* \[OK\]`,
+		`READ dr\.smith→patient/` + id + ` \[OK\]`,
+		`SEARCH dr\.smith→patient/` + id + ` \[OK\]`,
 		`LIST dr\.smith→patient/` + id + `[^ ]* \[OK\]`,
 		`CREATE dr\.smith→patient/` + id + `/[^ ]* \[OK\]`,
-		`READ dr\.jones→[^ ]* \[DENIED\]`,
+		`READ dr\.jones→patient/` + id + ` \[DENIED\]`,
 		`LIST receptionist→patient/` + id + `[^ ]* \[OK\]`,
 		`LIST receptionist→[^ ]* \[DENIED\]`,
 		`IMPORT admin\.riverside→patient/` + id + `[^ ]* \[OK\]`,

@@ -37,8 +37,8 @@ type Person struct {
 	Username    string `json:"username"`
 	DisplayName string `json:"display_name"`
 	Email       string `json:"email"`
-	// Role is a RoleKind, Template "nurse" or "receptionist" for staff.
-	Role     accessv1.RoleKind `json:"role"`
+	// Template is "nurse" or "receptionist" for staff.
+	Role     accessv1.RoleKind `json:"-"`
 	Template string            `json:"template,omitempty"`
 	// Practice is the display name, empty for the superadmin.
 	Practice string `json:"practice,omitempty"`
@@ -106,6 +106,11 @@ func load(file string) (*Credentials, error) {
 	}
 	if err := json.Unmarshal(raw, c); err != nil {
 		return nil, fmt.Errorf("credentials %s: %w", file, err)
+	}
+	for _, known := range people() {
+		if p := c.Person(known.Username); p != nil {
+			p.Role = known.Role
+		}
 	}
 	return c, nil
 }

@@ -147,7 +147,7 @@ func (s *Stack) outlive() {
 	deadline := time.Now().Add(outliveTime)
 	for _, part := range before.Ports.each() {
 		for free(*part.port) != nil && time.Now().Before(deadline) {
-			time.Sleep(watchEvery)
+			<-time.After(watchEvery)
 		}
 	}
 }
