@@ -64,8 +64,8 @@ check-generated: generate ## fail when gen/ is stale
 lint: third-party tools-gen tools-lint ## check proto, Go and shell style
 	buf lint proto
 	buf format --diff --exit-code proto
-	golangci-lint run --timeout 15m $(PACKAGES)
-	cd deploy/local/transit && GOWORK=off golangci-lint run --timeout 15m -c $(CURDIR)/.golangci.yml ./...
+	golangci-lint run --allow-parallel-runners --timeout 15m $(PACKAGES)
+	cd deploy/local/transit && GOWORK=off golangci-lint run --allow-parallel-runners --timeout 15m -c $(CURDIR)/.golangci.yml ./...
 
 .PHONY: tidy
 tidy: ## tidy every module
