@@ -25,16 +25,16 @@ func TestTokensBelongToTheirFilters(t *testing.T) {
 
 // FuzzToken: a token that is taken is one that we could have written.
 func FuzzToken(f *testing.F) {
-	print := fingerprint(&auditv1.ListAlertsRequest{})
-	f.Add(writeToken(store.AlertKey{Seq: 1, Reason: "SEAL_BROKEN"}, print))
-	f.Add(writeToken(store.AlertKey{Seq: 0, Reason: "X"}, print))
+	filters := fingerprint(&auditv1.ListAlertsRequest{})
+	f.Add(writeToken(store.AlertKey{Seq: 1, Reason: "SEAL_BROKEN"}, filters))
+	f.Add(writeToken(store.AlertKey{Seq: 0, Reason: "X"}, filters))
 	f.Add("AQ")
 	f.Fuzz(func(t *testing.T, token string) {
-		key, err := readToken(token, print)
+		key, err := readToken(token, filters)
 		if err != nil || token == "" {
 			return
 		}
-		require.Equal(t, token, writeToken(key, print))
+		require.Equal(t, token, writeToken(key, filters))
 		require.GreaterOrEqual(t, key.Seq, int64(0))
 	})
 }

@@ -60,27 +60,34 @@ func From(e *auditv1.Event, origin Origin) (Event, error) {
 func Decode(payload []byte, origin Origin) ([]Event, error) {
 	var events []Event
 	var problems error
-	for n := 0; len(payload) > 0; n++ {
+	for n := 0; len(payload) > 0; {
 		number, kind, tag := protowire.ConsumeTag(payload)
 		if tag < 0 {
 			return events, errors.Join(problems, refused("the message is not a batch of events"))
 		}
 		if number != 1 || kind != protowire.BytesType {
-			return events, errors.Join(problems, refused("the message holds something else than events"))
+			// A newer release may say more in a batch; its events are still events.
+			size := protowire.ConsumeFieldValue(number, kind, payload[tag:])
+			if size < 0 {
+				return events, errors.Join(problems, refused("the message is not a batch of events"))
+			}
+			payload = payload[tag+size:]
+			continue
 		}
 		raw, size := protowire.ConsumeBytes(payload[tag:])
 		if size < 0 {
 			return events, errors.Join(problems, refused("the message is cut off"))
 		}
 		payload = payload[tag+size:]
+		n++
 		e := new(auditv1.Event)
 		if err := proto.Unmarshal(raw, e); err != nil {
-			problems = errors.Join(problems, refused("event %d cannot be read", n))
+			problems = errors.Join(problems, fmt.Errorf("event number %d: %w", n, refused("it cannot be read")))
 			continue
 		}
 		event, err := take(raw, e, origin)
 		if err != nil {
-			problems = errors.Join(problems, fmt.Errorf("event %d: %w", n, err))
+			problems = errors.Join(problems, fmt.Errorf("event number %d: %w", n, err))
 			continue
 		}
 		events = append(events, event)
