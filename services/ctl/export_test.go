@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,6 +82,19 @@ func TestDMD08_AnExportShowsWhatTheServerAltered(t *testing.T) {
 	got := carekeep(t, "", "audit", "verify", "--key", s.key, file)
 	require.Equal(t, failed, got.code)
 	require.Contains(t, got.out, "entry 6: ENTRY_ALTERED")
+}
+
+func TestDMD08_AnExportOfADamagedLogIsWritten(t *testing.T) {
+	s := newSample(t, 3, 4)
+	s.entries = slices.Delete(s.entries, 4, 5)
+	g := signedIn(t)
+	g.serveLog(t, s, 7, nil, s.items())
+	file := filepath.Join(t.TempDir(), "log.jsonl")
+	got := g.run(t, "", "audit", "export", "--out", file)
+	require.Zero(t, got.code, got.err)
+	got = carekeep(t, "", "audit", "verify", "--key", s.key, file)
+	require.Equal(t, failed, got.code)
+	require.Contains(t, got.out, "entry 4: ENTRY_MISSING")
 }
 
 func TestAnExportThatBreaksOffLeavesNoFile(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"sync/atomic"
@@ -15,7 +16,7 @@ import (
 
 type importFiles struct {
 	kept
-	Files   []string `arg:"" name:"file" type:"existingfile" help:"FHIR R4 bundles in JSON, of any size; - for standard input."`
+	Files   []string `arg:"" name:"file" help:"FHIR R4 bundles in JSON, of any size; - for standard input."`
 	Doctor  string   `placeholder:"ID" help:"The doctor whose patients these become; by default you, if you are a doctor."`
 	Patient string   `placeholder:"ID" help:"Take only the entries of this patient, who exists already."`
 }
@@ -88,6 +89,9 @@ func importFile(ctx context.Context, t *terminal, client *rest.Client, path, nam
 	m.clear()
 	if err == nil && total == nil {
 		err = errors.New("the answer ended before the totals")
+	}
+	if errors.As(err, new(*fs.PathError)) {
+		return nil, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w; what was stored stays, and running the import again adds the rest", err)

@@ -91,6 +91,12 @@ func TestImportSendsTheWholeFileAgainAfterARateLimit(t *testing.T) {
 	require.Equal(t, `{"bundle":2}`, got)
 }
 
+func TestImportNamesAFileThatIsNotThere(t *testing.T) {
+	got := signedIn(t).run(t, "", "import", "no-such-file.json")
+	require.Equal(t, failed, got.code)
+	require.Contains(t, got.err, "import no-such-file.json: open no-such-file.json: no such file or directory\n")
+}
+
 func TestAnImportThatBreaksOffIsNoSuccess(t *testing.T) {
 	for want, end := range map[string]func(w http.ResponseWriter){
 		"ended before the totals":     func(http.ResponseWriter) {},
