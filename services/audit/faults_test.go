@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/devkit/postgres"
@@ -99,6 +100,28 @@ func (l *load) check(t testing.TB, s *suite) {
 	require.NoError(t, s.verify().Err())
 }
 
+// receiptsAreTrue says that whatever has a receipt by now is in the log by now.
+func (l *load) receiptsAreTrue(t testing.TB, s *suite) {
+	t.Helper()
+	var receipted []string
+	l.mu.Lock()
+	for id, payload := range l.sent {
+		if l.p.count(id) == 0 {
+			continue
+		}
+		var b auditv1.Batch
+		require.NoError(t, proto.Unmarshal(payload, &b))
+		for _, e := range b.GetEvents() {
+			receipted = append(receipted, e.GetEventId())
+		}
+	}
+	l.mu.Unlock()
+	var stored int
+	require.NoError(t, s.as("").QueryRow(context.Background(),
+		"SELECT count(*) FROM entries WHERE event_id = ANY($1::text[]::uuid[])", receipted).Scan(&stored))
+	require.Equal(t, len(receipted), stored, "receipts for events that are not in the log")
+}
+
 // try publishes once, without waiting for the broker to come back.
 func (p *producer) try(id uuid.UUID, payload []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
@@ -125,6 +148,7 @@ func TestAKilledConnectionMidAppendLosesNothing(t *testing.T) {
 			SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 			WHERE datname = current_database() AND usename = 'audit_app'`)
 		require.NoError(t, err)
+		l.receiptsAreTrue(t, s)
 	}
 	l.settle(t)
 	l.check(t, s)
@@ -175,6 +199,7 @@ func TestTransitDownStopsTheLogAndLosesNothing(t *testing.T) {
 	s.until(100)
 	s.transit.Kill()
 	require.Eventually(t, func() bool { return r.appender.Ready(context.Background()) != nil }, patience, often)
+	l.receiptsAreTrue(t, s)
 	require.NoError(t, s.transit.Restart(context.Background()))
 	s.until(s.size() + 100)
 	l.settle(t)
