@@ -133,12 +133,13 @@ func (r *Recorder) prefilled() *auditv1.Event {
 }
 
 // Committed notes that events are durable. Events of another method are not
-// counted: they are no evidence for this RPC.
+// counted: they are no evidence for this RPC. Nor are those of keys that were made
+// or unwrapped on the way: they do not say what became of the access itself.
 func (r *Recorder) Committed(events []*auditv1.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range events {
-		if e.GetMethod() != r.method {
+		if e.GetMethod() != r.method || aboutKeys(e.GetAction()) {
 			continue
 		}
 		switch e.GetOutcome() {
@@ -152,12 +153,15 @@ func (r *Recorder) Committed(events []*auditv1.Event) {
 	}
 }
 
-// Released reports whether data may leave: an event of this RPC that is not a
-// denial is committed.
+func aboutKeys(a accessv1.Action) bool {
+	return a == accessv1.Action_ACTION_KEY_CREATE || a == accessv1.Action_ACTION_KEY_UNWRAP
+}
+
+// Released reports whether data may leave: an event is committed that says so.
 func (r *Recorder) Released() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.committed.ok || r.committed.failed
+	return r.committed.ok
 }
 
 // Covers reports whether the committed events already tell how the RPC ended. A

@@ -143,8 +143,10 @@ func TestCommittedEventsReleaseAndCover(t *testing.T) {
 		"nothing":       {},
 		"ok":            {commit: true, released: true, coversOK: true},
 		"denied":        {mods: []func(*auditv1.Event){denied}, commit: true, coversOK: true, coversFailure: true},
-		"failed":        {mods: []func(*auditv1.Event){failed}, commit: true, released: true, coversOK: true, coversFailure: true},
+		"failed":        {mods: []func(*auditv1.Event){failed}, commit: true, coversOK: true, coversFailure: true},
 		"another RPC's": {mods: []func(*auditv1.Event){foreign}, commit: true},
+		"a key's":       {mods: []func(*auditv1.Event){evidence.Action(accessv1.Action_ACTION_KEY_UNWRAP)}, commit: true},
+		"a lost key's":  {mods: []func(*auditv1.Event){evidence.Action(accessv1.Action_ACTION_KEY_CREATE), failed}, commit: true},
 	} {
 		r := newRecorder()
 		e := r.Event(tc.mods...)

@@ -28,7 +28,9 @@ func (s *Server) audit(next handler) handler {
 			// A unary response was refused by withhold already; this is a stream that sent nothing.
 			err = errNoEvidence
 		}
-		if !c.recorder.Covers(err != nil) {
+		// The events of a stream tell of its parts: that one of them was denied says
+		// nothing about how the whole ended.
+		if !c.recorder.Covers(err != nil) || (c.streaming && err != nil) {
 			if lost := s.record(ctx, c, err); lost != nil {
 				s.logFailure(ctx, c, err)
 				err = errs.Wrap(lost, errs.KindUnavailable, "AUDIT_UNAVAILABLE",

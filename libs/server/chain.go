@@ -47,9 +47,10 @@ type handler func(ctx context.Context, c *call) error
 
 // call is one RPC on its way through the chain.
 type call struct {
-	method   *method
-	recorder *evidence.Recorder
-	caller   *caller.Caller // nil where the rule is anonymous
+	method    *method
+	streaming bool
+	recorder  *evidence.Recorder
+	caller    *caller.Caller // nil where the rule is anonymous
 	// run calls the service's handler, with its messages passing the hooks.
 	run handler
 
@@ -153,6 +154,7 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		return s.watchHealth(srv, ss, next)
 	}
 	c := s.newCall(info.FullMethod)
+	c.streaming = true
 	c.run = func(ctx context.Context, c *call) error {
 		return next(srv, &stream{ServerStream: ss, ctx: ctx, call: c, chain: &s.chain})
 	}
