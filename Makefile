@@ -21,6 +21,7 @@ up: install build ## build and start the whole suite on this machine
 
 .PHONY: test
 test: install build ## run every test against throwaway servers on free ports
+	cd deploy/local/transit && GOWORK=off go test ./...
 	go test -timeout 20m $(PACKAGES)
 
 .PHONY: demo
@@ -30,9 +31,12 @@ demo: install build ## play the story against the running suite, or a throwaway 
 .PHONY: bench
 bench: install build ## measure each figure beside its baseline and print the ratios
 	go run ./tests/bench
+	@echo; echo '(e) and the parts, each with its ratio:'
+	go test -run '^$$' -bench 'Append|Access|Envelope|Transit|Admit|Backup' $(addprefix ./,$(addsuffix /...,libs/pg libs/transit services/audit services/auth services/backup)) | grep -E '^(Benchmark|ok|FAIL|---)'
 
 .PHONY: race
 race: install build ## run every test with the race detector
+	cd deploy/local/transit && GOWORK=off go test -race ./...
 	go test -race -timeout 40m $(PACKAGES)
 
 .PHONY: build

@@ -93,9 +93,12 @@ func (b *bench) seeded() (caller.Caller, error) {
 	return doctor, nil
 }
 
-// newDoctor is a doctor of a practice that nobody has used.
+// newDoctor is a doctor of a practice that nobody has used, who sees patients by
+// being on their care team and not by a wider scope.
 func (b *bench) newDoctor() caller.Caller {
-	return mesh.Doctor(uuid.Must(uuid.NewV7()), accessv1.Service_SERVICE_RECORDS)
+	doctor := mesh.Doctor(uuid.Must(uuid.NewV7()), accessv1.Service_SERVICE_RECORDS)
+	doctor.Permissions.Remove(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE)
+	return doctor
 }
 
 // baselineConfig gives the baseline the identity, the pool and the role of records.

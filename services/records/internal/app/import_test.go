@@ -194,6 +194,19 @@ func TestImportResolvesReferences(t *testing.T) {
 	require.Equal(t, [4]int64{0, 0, 11, 1}, totals(again.result))
 }
 
+// Two Patients cannot share a name, or references to it would be anybody's.
+func TestImportRefusesSharedNames(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	one, two, alias := uuid.NewString(), uuid.NewString(), uuid.NewString()
+	entry := func(fullURL, id string) string { return fmt.Sprintf(`{"fullUrl":%q,"resource":%s}`, fullURL, patientDoc(id)) }
+	got := h.mustImport(h.doctor(), `{"resourceType":"Bundle","type":"batch","entry":[`+strings.Join([]string{
+		entry("urn:uuid:"+alias, one), entry("urn:uuid:"+alias, two), entry("urn:uuid:"+one, two), entry("urn:uuid:"+two, alias),
+		entry("https://h.example/Patient/1", uuid.NewString()), entry("https://h.example/Patient/1", uuid.NewString()),
+	}, ",")+`]}`)
+	require.Equal(t, map[int64]string{1: "ENTRY_MALFORMED", 2: "ENTRY_MALFORMED", 3: "ENTRY_MALFORMED", 5: "ENTRY_MALFORMED"}, reasons(got))
+}
+
 // Entries before their Patient wait, as many as fit; the others are named.
 func TestImportBoundsWhatWaits(t *testing.T) {
 	t.Parallel()
