@@ -199,7 +199,9 @@ func TestImportRefusesSharedNames(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	one, two, alias := uuid.NewString(), uuid.NewString(), uuid.NewString()
-	entry := func(fullURL, id string) string { return fmt.Sprintf(`{"fullUrl":%q,"resource":%s}`, fullURL, patientDoc(id)) }
+	entry := func(fullURL, id string) string {
+		return fmt.Sprintf(`{"fullUrl":%q,"resource":%s}`, fullURL, patientDoc(id))
+	}
 	got := h.mustImport(h.doctor(), `{"resourceType":"Bundle","type":"batch","entry":[`+strings.Join([]string{
 		entry("urn:uuid:"+alias, one), entry("urn:uuid:"+alias, two), entry("urn:uuid:"+one, two), entry("urn:uuid:"+two, alias),
 		entry("https://h.example/Patient/1", uuid.NewString()), entry("https://h.example/Patient/1", uuid.NewString()),

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -328,4 +329,26 @@ func TestUsedUpKeySealsNoMore(t *testing.T) {
 	require.Equal(t, "ENTRY_KEY_EXHAUSTED", got.problems[0].GetReason())
 	_, err = h.client.GetNote(h.as(doctor), &recordsv1.GetNoteRequest{Name: f.note})
 	require.NoError(t, err, "what is sealed still opens")
+
+	// Also when many come at once.
+	h.tamper("UPDATE data_keys SET seals = 2147483645 WHERE patient_id = $1", f.patientID)
+	var wait sync.WaitGroup
+	results := make([]error, 12)
+	ctx := h.as(doctor)
+	for i := range results {
+		wait.Go(func() {
+			_, results[i] = h.client.CreateNote(ctx, &recordsv1.CreateNoteRequest{Parent: f.patient, Note: &recordsv1.Note{Text: "x"}})
+		})
+	}
+	wait.Wait()
+	made := 0
+	for _, err := range results {
+		if err == nil {
+			made++
+		} else {
+			require.Contains(t, []string{"KEY_EXHAUSTED", "CHANGED_MEANWHILE"}, errs.ReasonOf(err))
+		}
+	}
+	require.Equal(t, 3, made)
+	require.EqualValues(t, 1<<31, count())
 }
