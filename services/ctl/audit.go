@@ -10,6 +10,7 @@ import (
 
 type audit struct {
 	List       listEntries `cmd:"" help:"List entries of your practice, newest first."`
+	Tail       tailEntries `cmd:"" help:"Show entries of your practice as they come."`
 	Export     exportLog   `cmd:"" help:"Write the log to a file that can be verified."`
 	Checkpoint checkpoint  `cmd:"" help:"Show the newest signed checkpoint, or keep it where the database's owner cannot reach."`
 	Verify     verify      `cmd:"" help:"Verify an export of the log offline; exits with 1 where it is not whole."`

@@ -47,10 +47,7 @@ func (c *listEntries) Run(ctx context.Context, t *terminal) error {
 			return err
 		}
 		for _, e := range page.GetEntries() {
-			if c.Long {
-				fmt.Fprintf(t.out, "%d %s ", e.GetSeq(), e.GetEvent().GetEventTime().AsTime().Format("2006-01-02T15:04:05.000000Z"))
-			}
-			fmt.Fprintln(t.out, e.GetLine())
+			printEntry(t, e, c.Long)
 		}
 		left -= len(page.GetEntries())
 		if page.GetNextPageToken() == "" {
@@ -62,6 +59,13 @@ func (c *listEntries) Run(ctx context.Context, t *terminal) error {
 		}
 		request.PageToken = page.GetNextPageToken()
 	}
+}
+
+func printEntry(t *terminal, e *auditv1.Entry, long bool) {
+	if long {
+		fmt.Fprintf(t.out, "%d %s ", e.GetSeq(), e.GetEvent().GetEventTime().AsTime().Format("2006-01-02T15:04:05.000000Z"))
+	}
+	fmt.Fprintln(t.out, e.GetLine())
 }
 
 func (c *listEntries) request(now time.Time) (*auditv1.ListEntriesRequest, error) {

@@ -98,10 +98,15 @@ func show(w io.Writer, r *ledger.Report) {
 	}
 	row("log", "%s", r.Log)
 	row("scope", "%s", r.Scope)
+	row("exported", "%s", r.CreateTime.UTC().Format(time.RFC3339))
 	row("entries", "%d, of which %d in full", r.Entries, r.Whole)
 	row("checkpoints", "%d with a valid signature over the right root", r.Checkpoints)
 	row("kept", "%d checkpoints from outside the database agree", r.Kept)
+	if r.Younger > 0 {
+		row("", "%d are younger than the export and say nothing about it", r.Younger)
+	}
 	if r.Checkpoints > 0 {
+		row("size", "%d", r.Size)
 		row("root", "%s", r.Root)
 		row("signed", "%s", r.Time.Format(time.RFC3339Nano))
 	}

@@ -38,6 +38,8 @@ type Client struct {
 	http        *http.Client
 	// waiting, where set, is told how long a rate limit is waited out; else none is.
 	waiting func(time.Duration)
+	// polling marks requests that nobody made by hand: they do not keep a session alive.
+	polling bool
 }
 
 // New makes a client without a session. Authority is a file with the certificates
@@ -71,6 +73,13 @@ func New(base, authority string) (*Client, error) {
 // With gives a client that sends the session token and waits out rate limits.
 func (c *Client) With(token string, waiting func(time.Duration)) *Client {
 	return &Client{base: c.base, http: c.http, token: token, waiting: waiting}
+}
+
+// Polling gives a client whose requests do not count as activity of the session.
+func (c *Client) Polling() *Client {
+	polling := *c
+	polling.polling = true
+	return &polling
 }
 
 // Call sends body, where it is not nil, and reads the answer into into, where it
@@ -137,6 +146,9 @@ func (c *Client) do(ctx context.Context, method, path, kind string, content io.R
 	}
 	if c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.polling {
+		request.Header.Set("X-Background", "true")
 	}
 	answer, err := c.http.Do(request)
 	if err != nil {
