@@ -41,8 +41,10 @@ func TestDH16_KillingAnyPartDuringAnImportLosesNothing(t *testing.T) {
 	first := known
 	for _, victim := range []string{"records", "audit", "broker", "postgres", "transit", "auth", "gateway", "backup"} {
 		content := bundle(t, first, killed)
-		acknowledged := cutOff(t, doctor, content, func() { suite.Kill(victim) })
-		t.Logf("%s was killed after %d acknowledged resources", victim, acknowledged)
+		at, acknowledged := cutOff(t, doctor, content, func() { suite.Kill(victim) })
+		assert.Positive(t, at, "%s was killed before the import began", victim)
+		assert.Less(t, at, int64(killed*generator.PerPatient), "%s was killed after the import was done", victim)
+		t.Logf("%s was killed after %d acknowledged resources; the import came to %d", victim, at, acknowledged)
 		total := again(t, suite.WaitReady, doctor, content)
 		created, seen := total.GetCreated(), total.GetCreated()+total.GetUnchanged()
 		assert.EqualValues(t, killed*generator.PerPatient, seen, "after %s died, every entry is stored", victim)
@@ -53,6 +55,7 @@ func TestDH16_KillingAnyPartDuringAnImportLosesNothing(t *testing.T) {
 	returned := readers.stop()
 	delivered(t, suite)
 
+	verify(t, suite)
 	entries := logged(t, suite)
 	all := documents(t, suite)
 	wanted := 0
@@ -74,24 +77,24 @@ func TestDH16_KillingAnyPartDuringAnImportLosesNothing(t *testing.T) {
 	}
 }
 
-// cutOff imports, kills at the first progress, and returns how much was
-// acknowledged until the import ended. That it fails is expected, not required:
-// a part may die without the import noticing.
-func cutOff(t *testing.T, doctor *api.Client, content []byte, kill func()) int64 {
+// cutOff imports and kills at the first progress. It returns how much was
+// acknowledged at that moment and until the import ended. That it fails is
+// expected, not required: a part may die without the import noticing.
+func cutOff(t *testing.T, doctor *api.Client, content []byte, kill func()) (at, acknowledged int64) {
 	t.Helper()
-	var acknowledged int64
-	var once sync.Once
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := doctor.Import(ctx, bytes.NewReader(content), "", func(p *recordsv1.ImportProgress) {
 		acknowledged = p.GetCreated()
-		once.Do(kill)
+		if at == 0 {
+			at = acknowledged
+			kill()
+		}
 	})
 	if err != nil {
 		t.Logf("the import ended: %v", err)
 	}
-	once.Do(kill)
-	return acknowledged
+	return at, acknowledged
 }
 
 // again sends the bundle until an import goes through to its end.

@@ -6,6 +6,8 @@ package faults
 import (
 	"bytes"
 	"context"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -135,4 +137,17 @@ func documents(t *testing.T, suite *stack.Stack) map[string]stored {
 	}
 	require.NoError(t, rows.Err())
 	return all
+}
+
+// verify checks the whole log offline, as an auditor would.
+func verify(t *testing.T, suite *stack.Stack) {
+	t.Helper()
+	keys, err := filepath.Glob(filepath.Join(suite.Checkpoints(), "*.key"))
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	file := filepath.Join(t.TempDir(), "log.jsonl")
+	out, err := exec.CommandContext(t.Context(), suite.Binary("audit"), "export", "--config", suite.ConfigFile("audit"), "--out", file).CombinedOutput()
+	require.NoError(t, err, string(out))
+	out, err = exec.CommandContext(t.Context(), suite.Binary("carekeep"), "audit", "verify", "--key", keys[0], "--checkpoints", suite.Checkpoints(), file).CombinedOutput()
+	require.NoError(t, err, string(out))
 }
