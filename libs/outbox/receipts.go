@@ -63,6 +63,9 @@ func (r *Relay) deleteReceipted(ctx context.Context) {
 		if r.backlog.Load() {
 			r.Poke()
 		}
+		if !pause(ctx, gather) {
+			return
+		}
 	}
 }
 

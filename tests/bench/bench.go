@@ -48,7 +48,7 @@ func prepare(ctx context.Context, opts options) (*bench, error) {
 	limits := stack.Settings{
 		"auth": {"limits.requests_per_minute": 100_000_000},
 	}
-	started, err := stack.Start(ctx, stack.Options{Durable: true, Settings: limits, Stdout: os.Stderr})
+	started, err := stack.Start(ctx, stack.Options{Durable: true, Settings: limits, Binaries: opts.Programs, Stdout: os.Stderr})
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,6 +21,8 @@ type options struct {
 	Length   time.Duration `default:"5s" help:"How long each run of a contest takes."`
 	Rounds   int           `default:"3" help:"Runs of each side, in turns; the median counts."`
 	Patients int           `default:"2000" help:"Patients imported before the contests."`
+	Only     string        `help:"Only the measurements whose name holds this: imports, reads, writes, perField, rest, curve. Imports always run, the others need them."`
+	Programs string        `type:"path" help:"Folder of the programs, such as one built with symbols for a profiler."`
 	Curve    []int         `default:"1000,10000,100000,1000000" help:"Resources stored at the points of the lookup curve; empty for none."`
 }
 
@@ -50,8 +53,14 @@ func run(ctx context.Context, opts options) error {
 	}
 	defer b.close()
 	header(os.Stdout)
-	for _, measure := range []func(context.Context) error{b.imports, b.reads, b.writes, b.perField, b.rest, b.curve} {
-		if err := measure(ctx); err != nil {
+	for _, m := range []struct {
+		name    string
+		measure func(context.Context) error
+	}{{"imports", b.imports}, {"reads", b.reads}, {"writes", b.writes}, {"perField", b.perField}, {"rest", b.rest}, {"curve", b.curve}} {
+		if m.name != "imports" && !strings.Contains(m.name, opts.Only) {
+			continue
+		}
+		if err := m.measure(ctx); err != nil {
 			return err
 		}
 	}
