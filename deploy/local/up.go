@@ -83,13 +83,18 @@ carekeep is ready.
 		say(out, "  %-16s %-16s password %s   code now %s\n  %-16s %s\n", p.DisplayName, p.Username, p.Password, code, "", otpauth(p))
 	}
 	say(out, `
-Sign in; the answer holds a session token for "Authorization: Bearer":
+Sign in on the command line, which asks for password and code:
+
+  %s sign-in --url %s --ca %s --username %s
+
+Or over REST; the answer holds a session token for "Authorization: Bearer":
 
   curl --cacert %s %s/v1/auth:signIn -H 'Content-Type: application/json' \
     -d "{\"username\":\"%s\",\"password\":\"%s\",\"totpCode\":\"$(%s %s)\"}"
 
 Play the story with "make demo" in another terminal. Ctrl-C stops everything.
-`, relative(place.CAFile()), place.URL(), seed.Smith, people.Person(seed.Smith).Password, totpCall(place), seed.Smith)
+`, relative(place.Binary("carekeep")), place.URL(), relative(place.CAFile()), seed.Admin,
+		relative(place.CAFile()), place.URL(), seed.Smith, people.Person(seed.Smith).Password, totpCall(place), seed.Smith)
 	return nil
 }
 
