@@ -758,7 +758,8 @@ type FieldRule struct {
 	Phi bool `protobuf:"varint,1,opt,name=phi,proto3" json:"phi,omitempty"`
 	// The permission needed to see the field in a response. Unspecified: the RPC's own suffices.
 	Permission Permission `protobuf:"varint,2,opt,name=permission,proto3,enum=carekeep.access.v1.Permission" json:"permission,omitempty"`
-	// True where the field holds a password, code or token: never logged, never traced.
+	// True where the field holds a password, code or token: marked x-carekeep-secret in the
+	// OpenAPI document. Requests and responses are never logged or traced, these or others.
 	Secret        bool `protobuf:"varint,3,opt,name=secret,proto3" json:"secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
