@@ -83,6 +83,22 @@ var byType = map[string][]accessv1.Permission{
 	"Substance":               {accessv1.Permission_PERMISSION_DIRECTORY_READ},
 }
 
+// updates holds what changing a type takes over the typed messages.
+var updates = map[string]accessv1.Permission{
+	"Patient":           accessv1.Permission_PERMISSION_PATIENTS_UPDATE,
+	"DocumentReference": accessv1.Permission_PERMISSION_NOTES_UPDATE,
+	"MedicationRequest": accessv1.Permission_PERMISSION_PRESCRIPTIONS_UPDATE,
+	"Appointment":       accessv1.Permission_PERMISSION_APPOINTMENTS_UPDATE,
+}
+
+// MayUpdate reports whether the permissions allow to change resources of a type
+// whoever's patient it is. No permission does for types that have no typed message:
+// they are changed by import alone, by those who treat the patient.
+func MayUpdate(held access.Permissions, resourceType string) bool {
+	p, ok := updates[resourceType]
+	return ok && held.Has(p)
+}
+
 var otherTypes = []accessv1.Permission{accessv1.Permission_PERMISSION_CLINICAL_OTHER_READ}
 
 // ReadPermissions returns what reading raw resources of a type takes, beyond the

@@ -69,3 +69,12 @@ func TestCheckWrite(t *testing.T) {
 	require.Equal(t, "FIELD_NOT_PERMITTED", errs.ReasonOf(err))
 	require.Equal(t, errs.KindDenied, errs.KindOf(err))
 }
+
+func TestMayUpdate(t *testing.T) {
+	t.Parallel()
+	held := access.NewPermissions(accessv1.Permission_PERMISSION_NOTES_UPDATE)
+	require.True(t, policy.MayUpdate(held, "DocumentReference"))
+	for _, kind := range []string{"Patient", "MedicationRequest", "Appointment", "Observation", "Composition", ""} {
+		require.False(t, policy.MayUpdate(held, kind), kind)
+	}
+}

@@ -148,7 +148,7 @@ func TestExampleConfiguration(t *testing.T) {
 	require.Equal(t, outbox.DefaultStream, s.Broker.Stream)
 	raw, err := json.Marshal(s.Imports)
 	require.NoError(t, err)
-	require.JSONEq(t, `{"EntryBytes":2097152,"EarlyBytes":8388608,"BatchEntries":200,"BatchBytes":1048576,"Patients":1000000,"Concurrent":4}`, string(raw))
+	require.JSONEq(t, `{"EntryBytes":2097152,"EarlyBytes":8388608,"BatchEntries":200,"BatchBytes":1048576,"Patients":1000000,"Concurrent":4,"PerUser":2}`, string(raw))
 	s.Keys.CacheSeconds = 3601
 	require.ErrorContains(t, s.Keys.Validate(), "at most 3600")
 	s.Imports.Concurrent = -1

@@ -22,7 +22,6 @@ import (
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
-	"github.com/carekeep/carekeep/libs/access"
 	"github.com/carekeep/carekeep/libs/devkit"
 	"github.com/carekeep/carekeep/libs/errs"
 )
@@ -345,8 +344,7 @@ func TestImportOptions(t *testing.T) {
 	h := newHouse(t)
 	doctor := h.doctor()
 	users := func(u *user) string { return "users/" + u.User.String() }
-	admin := h.user(accessv1.RoleKind_ROLE_KIND_ADMIN, access.NewPermissions(
-		accessv1.Permission_PERMISSION_PATIENTS_IMPORT, accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE))
+	admin := h.administrator()
 	staff := h.receptionist(doctor)
 	staff.Permissions.Add(accessv1.Permission_PERMISSION_PATIENTS_IMPORT)
 	for name, c := range map[string]struct {
@@ -384,7 +382,8 @@ func TestImportOptions(t *testing.T) {
 	require.Equal(t, "OPTIONS_FIRST", errs.ReasonOf(err))
 }
 
-// Two imports of the same bundle at once make everything once, and both succeed.
+// Imports of the same bundle at once make everything once, and all succeed: two of
+// a doctor, and that of an administrator who could change nothing of it.
 func TestConcurrentImportsOfTheSameBundle(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -394,9 +393,10 @@ func TestConcurrentImportsOfTheSameBundle(t *testing.T) {
 	var wait sync.WaitGroup
 	results := make([]imported, 3)
 	failures := make([]error, len(results))
-	for i := range results {
+	for i, who := range []*user{doctor, doctor, h.administrator()} {
 		wait.Go(func() {
-			results[i], failures[i] = h.importBundle(h.as(doctor), &recordsv1.ImportOptions{}, bytes.NewReader(b.Bytes()))
+			options := &recordsv1.ImportOptions{Doctor: "users/" + doctor.User.String()}
+			results[i], failures[i] = h.importBundle(h.as(who), options, bytes.NewReader(b.Bytes()))
 		})
 	}
 	wait.Wait()

@@ -245,11 +245,11 @@ func TestDTD22_EveryUnwrapIsRecorded(t *testing.T) {
 	require.Equal(t, accessv1.Action_ACTION_KEY_UNWRAP, unwrap.GetAction())
 	require.Equal(t, f.patientID, unwrap.GetPatientId())
 	require.Equal(t, doctor.User.String(), unwrap.GetUserId())
-	keyID := h.sql("SELECT key_id FROM patients WHERE patient_id = $1", f.patientID)[0][0].([16]byte)
-	require.Equal(t, "keys/"+uuid.UUID(keyID).String(), unwrap.GetResource())
+	keyID := h.sql("SELECT key_id FROM patients WHERE patient_id = $1", f.patientID)[0][0].(uuid.UUID)
+	require.Equal(t, "keys/"+keyID.String(), unwrap.GetResource())
 	require.Len(t, read(), 1)
 
-	wrapped := h.sql("SELECT wrapped FROM data_keys WHERE key_id = $1", uuid.UUID(keyID).String())[0][0].(string)
+	wrapped := h.sql("SELECT wrapped FROM data_keys WHERE key_id = $1", keyID.String())[0][0].(string)
 	for _, other := range []string{"gateway", "auth", "audit", "backup", "ctl"} {
 		client, err := street.vault.Client(other)
 		require.NoError(t, err)

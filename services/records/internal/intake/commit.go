@@ -7,7 +7,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
-	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
@@ -113,7 +112,7 @@ func (o *outcome) kept() func(planned) bool {
 }
 
 // events tells of every resource that was stored, of entries that were stored
-// before, by patient, and of patients whose chart was closed to the import.
+// before, by patient, and of what was closed to the import.
 func (o *outcome) events(rec *evidence.Recorder, p *plan) []*auditv1.Event {
 	out := make([]*auditv1.Event, 0, len(o.created)+len(o.stored)+len(p.denied)+1)
 	for _, patient := range o.created {
@@ -135,9 +134,8 @@ func (o *outcome) events(rec *evidence.Recorder, p *plan) []*auditv1.Event {
 	for patient, n := range unchanged {
 		out = append(out, rec.Event(about(patient), evidence.Count(n), evidence.Outcome(auditv1.Outcome_OUTCOME_OK, 0, "UNCHANGED")))
 	}
-	for patient := range p.denied {
-		out = append(out, rec.Event(about(patient),
-			evidence.Outcome(auditv1.Outcome_OUTCOME_DENIED, errs.KindNotFound.Code(), reasonUnavailable)))
+	for _, d := range p.denied {
+		out = append(out, d.event(rec))
 	}
 	return out
 }

@@ -16,6 +16,7 @@ import (
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/access"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
@@ -34,6 +35,7 @@ type Limits struct {
 	BatchBytes   int `yaml:"batch_bytes"`   // bytes in a transaction, about; 1 MiB
 	Patients     int `yaml:"patients"`      // patients in one bundle, at some 50 bytes each; 1,000,000
 	Concurrent   int `yaml:"concurrent"`    // imports at once; 4
+	PerUser      int `yaml:"per_user"`      // of them, of one user; 2
 }
 
 func (l Limits) withDefaults() Limits {
@@ -42,7 +44,7 @@ func (l Limits) withDefaults() Limits {
 		preset int
 	}{
 		{&l.EntryBytes, 2 << 20}, {&l.EarlyBytes, 8 << 20}, {&l.BatchEntries, 200}, {&l.BatchBytes, 1 << 20},
-		{&l.Patients, 1_000_000}, {&l.Concurrent, 4},
+		{&l.Patients, 1_000_000}, {&l.Concurrent, 4}, {&l.PerUser, 2},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.preset
@@ -53,7 +55,7 @@ func (l Limits) withDefaults() Limits {
 
 // Validate implements config.Validator.
 func (l Limits) Validate() error {
-	if min(l.EntryBytes, l.EarlyBytes, l.BatchEntries, l.BatchBytes, l.Patients, l.Concurrent) < 0 {
+	if min(l.EntryBytes, l.EarlyBytes, l.BatchEntries, l.BatchBytes, l.Patients, l.Concurrent, l.PerUser) < 0 {
 		return errors.New("limits of imports must be positive, or left out for their defaults")
 	}
 	return nil
@@ -65,14 +67,14 @@ type Importer struct {
 	keys   *keys.Keys
 	limits Limits
 	now    func() time.Time
-	places chan struct{}
+	places *places
 }
 
 // New makes an Importer.
 func New(access *pg.Access, k *keys.Keys, limits Limits, now func() time.Time) *Importer {
 	limits = limits.withDefaults()
 	return &Importer{
-		access: access, keys: k, limits: limits, places: make(chan struct{}, limits.Concurrent),
+		access: access, keys: k, limits: limits, places: newPlaces(limits.Concurrent, limits.PerUser),
 		now: func() time.Time { return now().UTC().Truncate(time.Microsecond) },
 	}
 }
@@ -101,11 +103,14 @@ type Report interface {
 	Progress(Totals) error
 }
 
+const reasonBusy = "IMPORTS_BUSY"
+
 var (
 	errNoDoctor = errs.New(errs.KindInvalid, "DOCTOR_REQUIRED", "The import must say whose patients these become: set doctor to a user of the practice.").
 			WithField("options.doctor", `must be "users/{uuid}" where the caller is no doctor`)
 	errOtherDoctor = errs.New(errs.KindDenied, "DOCTOR_NOT_PERMITTED", "The caller may not import for this doctor: only for himself, or for a doctor he acts for.")
-	errCrowded     = errs.New(errs.KindLimited, "IMPORTS_BUSY", "Too many imports are running: try again.").WithRetry(5 * time.Second)
+	errCrowded     = errs.New(errs.KindLimited, reasonBusy, "Too many imports are running: try again.").WithRetry(5 * time.Second)
+	errYourOwn     = errs.New(errs.KindLimited, reasonBusy, "Too many imports of this user are running: wait until one has ended.").WithRetry(5 * time.Second)
 )
 
 // Run imports one bundle. What was committed stays, also when it ends in an
@@ -116,12 +121,11 @@ func (im *Importer) Run(ctx context.Context, o Options, in io.ReadCloser, report
 	if err != nil {
 		return Totals{}, err
 	}
-	select {
-	case im.places <- struct{}{}:
-		defer func() { <-im.places }()
-	default:
-		return Totals{}, errCrowded
+	leave, err := im.places.take(r.who)
+	if err != nil {
+		return Totals{}, err
 	}
+	defer leave()
 	if r.practice, err = im.keys.Practice(ctx, r.viewer.Practice); err != nil {
 		return Totals{}, err
 	}
@@ -138,7 +142,12 @@ func (im *Importer) Run(ctx context.Context, o Options, in io.ReadCloser, report
 // run is one import.
 type run struct {
 	*Importer
+	who  person
+	held access.Permissions
+	// viewer sees the patients whom the caller treats. The rest of the practice is
+	// open to new resources where whole is set.
 	viewer   store.Viewer
+	whole    bool
 	options  Options
 	practice *keys.Practice
 	pending  pending
@@ -163,7 +172,8 @@ func (im *Importer) begin(ctx context.Context, o Options) (*run, error) {
 	}
 	return &run{
 		Importer: im, options: o,
-		viewer: store.Viewer{Practice: who.Practice, Subjects: who.Subjects(), Whole: whole},
+		who: person{who.Practice, who.User}, held: who.Permissions,
+		viewer: store.Viewer{Practice: who.Practice, Subjects: who.Subjects()}, whole: whole,
 	}, nil
 }
 

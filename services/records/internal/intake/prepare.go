@@ -1,7 +1,9 @@
 package intake
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -9,7 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/carekeep/carekeep/libs/envelope"
+	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
@@ -22,7 +26,7 @@ type plan struct {
 	docs      []planned
 	index     []store.Entry
 	unchanged []planned // stored already, as far as prepare could see
-	denied    map[uuid.UUID]bool
+	denied    []denial
 }
 
 // planned is a document to store.
@@ -75,7 +79,7 @@ func (p *pending) drop(list map[uuid.UUID]keys.Wrapped) {
 // prepare is the second stage: it decides about each item of the batch, and seals
 // what is to be stored.
 func (r *run) prepare(ctx context.Context, b *batch) error {
-	b.plan = plan{denied: map[uuid.UUID]bool{}, keys: map[uuid.UUID]keys.Wrapped{}}
+	b.plan = plan{keys: map[uuid.UUID]keys.Wrapped{}}
 	if len(b.items) == 0 {
 		return nil
 	}
@@ -131,11 +135,14 @@ func (r *run) lookUp(ctx context.Context, items []item) (map[uuid.UUID]store.Pat
 // owner is a patient as the import may use it.
 type owner struct {
 	wrapped keys.Wrapped
+	treated bool  // through a care team, or as the directory, which is everybody's
 	err     error // why its entries are refused
 }
 
 var (
 	errUnavailable = &refusal{reasonUnavailable, "This patient's chart is not open to this import: ask the practice's administrator."}
+	errTaken       = &refusal{reasonOtherPatient, "The id is taken by a resource of another patient, and is unique in a practice: send the entry with an id of its own."}
+	errNoChange    = &refusal{reasonNotPermitted, "Other content is stored under this id, or was deleted: changing it takes a place on the patient's care team, or the permission to update this type."}
 	errKeyUsedUp   = &refusal{reasonKeyExhausted, "The patient's data key has sealed as many documents as is safe (2^31): rotate it."}
 )
 
@@ -144,6 +151,8 @@ func (r *run) owners(ctx context.Context, b *batch, known map[uuid.UUID]store.Pa
 ) (map[uuid.UUID]owner, error) {
 	owners := map[uuid.UUID]owner{}
 	var fresh []uuid.UUID
+	// Patients that this import brings become those of the doctor it is for.
+	ours := slices.Contains(r.viewer.Subjects, r.options.Doctor)
 	for _, it := range b.items {
 		if _, done := owners[it.patient]; done {
 			continue
@@ -151,15 +160,15 @@ func (r *run) owners(ctx context.Context, b *batch, known map[uuid.UUID]store.Pa
 		p, stored := known[it.patient]
 		wrapped, onItsWay := onTheirWay[it.patient]
 		switch {
-		case stored && (!p.Visible || p.Deleted):
+		case stored && (p.Deleted || !p.Visible && !r.whole):
 			owners[it.patient] = owner{err: errUnavailable}
-			b.plan.denied[it.patient] = true
+			b.plan.denied = append(b.plan.denied, denial{chart.Place{Patient: it.patient}, errs.KindNotFound, errUnavailable})
 		case stored && p.Exhausted():
 			owners[it.patient] = owner{err: errKeyUsedUp}
 		case stored:
-			owners[it.patient] = owner{wrapped: keys.Wrapped{ID: p.KeyID, Patient: p.ID, Blob: p.Wrapped}}
+			owners[it.patient] = owner{wrapped: keys.Wrapped{ID: p.KeyID, Patient: p.ID, Blob: p.Wrapped}, treated: p.Visible}
 		case onItsWay:
-			owners[it.patient] = owner{wrapped: wrapped}
+			owners[it.patient] = owner{wrapped: wrapped, treated: ours}
 		case it.resourceType == fhir.TypePatient:
 			owners[it.patient] = owner{}
 			fresh = append(fresh, it.patient)
@@ -172,7 +181,7 @@ func (r *run) owners(ctx context.Context, b *batch, known map[uuid.UUID]store.Pa
 		return nil, err
 	}
 	for i, patient := range fresh {
-		owners[patient] = owner{wrapped: made[i]}
+		owners[patient] = owner{wrapped: made[i], treated: ours}
 		b.plan.keys[patient] = made[i]
 		b.plan.patients = append(b.plan.patients, store.NewPatient{Patient: patient, Key: store.NewKey{ID: made[i].ID, Wrapped: made[i].Blob}})
 	}
@@ -208,12 +217,18 @@ func (r *run) newKeys(ctx context.Context, patients []uuid.UUID) ([]keys.Wrapped
 func (r *run) decide(b *batch, it item, o owner, current map[store.Ref]store.Current) {
 	was, exists := current[store.Ref{Type: it.resourceType, ID: it.id}]
 	digest := r.practice.Index.Digest(it.json)
+	// Who sends the very bytes that are stored learns nothing but that, and an
+	// import can be sent again by whoever made it.
+	same := exists && !was.Deleted && bytes.Equal(was.Digest, digest)
 	switch {
 	case o.err != nil:
 		b.refuse(it.index, o.err)
 		return
 	case exists && was.Patient != it.patient:
-		b.refuse(it.index, errOtherPatient)
+		b.deny(it.index, chart.Place{Type: it.resourceType, Patient: was.Patient, ID: it.id}, errTaken)
+		return
+	case exists && !same && !r.mayChange(o, it.resourceType):
+		b.deny(it.index, chart.Place{Type: it.resourceType, Patient: it.patient, ID: it.id}, errNoChange)
 		return
 	}
 	row := store.Document{
@@ -224,7 +239,7 @@ func (r *run) decide(b *batch, it item, o owner, current map[store.Ref]store.Cur
 	if !p.fresh {
 		p.before = was.Digest
 	}
-	if !p.fresh && string(was.Digest) == string(digest) {
+	if same {
 		b.plan.unchanged = append(b.plan.unchanged, p)
 		return
 	}

@@ -22,6 +22,7 @@ const (
 	reasonTooManyPatients = "ENTRY_TOO_MANY_PATIENTS"
 	reasonUnavailable     = "ENTRY_PATIENT_UNAVAILABLE"
 	reasonKeyExhausted    = "ENTRY_KEY_EXHAUSTED"
+	reasonNotPermitted    = "ENTRY_NOT_PERMITTED"
 	reasonConflict        = "ENTRY_CONFLICT"
 )
 
