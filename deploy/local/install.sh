@@ -24,13 +24,23 @@ install_with_apt() {
     -o Dpkg::Options::=--force-confold postgresql >/dev/null
 }
 
+# The server, and of what it needs only the packages that the machine lacks.
+missing_packages() {
+  local package
+  echo "postgresql-$1 postgresql-client-$1 libpq5"
+  apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
+    "postgresql-$1" | grep -E '^[a-z0-9]' | sort -u | while read -r package; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+  done | grep -vE '^(postgresql-[0-9]+|postgresql-client-[0-9]+|libpq5|postgresql-common|postgresql-client-common|ssl-cert|adduser|debconf.*|cdebconf.*|perl.*|libllvm.*)$'
+}
+
 unpack_without_rights() {
   local work version
   work="$(mktemp -d)"
   trap 'rm -rf "$work"' RETURN
   version="$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)"
-  [ -n "$version" ] || { echo "apt knows no package 'postgresql'; ask an administrator to run 'apt-get install postgresql'" >&2; exit 1; }
-  (cd "$work" && apt-get download -qq "postgresql-$version" "postgresql-client-$version" libpq5)
+  [ -n "$version" ] || { echo "apt knows no package 'postgresql'; ask an administrator to run 'apt-get update' or 'apt-get install postgresql'" >&2; exit 1; }
+  (cd "$work" && missing_packages "$version" | xargs apt-get download -qq)
   mkdir -p "$tools"
   for package in "$work"/*.deb; do dpkg-deb -x "$package" "$tools"; done
 }

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/carekeep/carekeep/libs/devkit"
 )
 
 // paths are the files of one cluster. The keys stay outside the data folder,
@@ -33,23 +35,41 @@ type account struct {
 
 const throwaway = "carekeep-postgres-"
 
-// findBinaries looks on PATH, then where Debian and Ubuntu put the server, newest first.
+// findBinaries looks on PATH, then where Debian and Ubuntu put the server, newest
+// first, then where deploy/local/install.sh unpacks it for users without rights.
 func findBinaries() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if real, err := filepath.EvalSymlinks(path); err == nil {
 			return filepath.Dir(real), nil
 		}
 	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	const installed = "usr/lib/postgresql/*/bin/initdb"
+	found, _ := filepath.Glob("/" + installed)
+	if len(found) == 0 {
+		found, _ = filepath.Glob(filepath.Join(devkit.Root(), unpacked, installed))
+	}
 	if len(found) == 0 {
 		return "", errors.New("no PostgreSQL server on this machine: install one, `apt-get install postgresql`, or put initdb on PATH")
 	}
 	version := func(path string) int {
-		n, _ := strconv.Atoi(strings.Split(path, "/")[4])
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
 		return n
 	}
 	newest := slices.MaxFunc(found, func(a, b string) int { return cmp.Compare(version(a), version(b)) })
 	return filepath.Dir(newest), nil
+}
+
+// unpacked is where install.sh puts the Debian packages it may not install.
+const unpacked = ".tools/postgresql"
+
+// libraries lets programs that were unpacked find the libraries unpacked beside them.
+func libraries(binaries string) []string {
+	top, _, found := strings.Cut(binaries, unpacked)
+	if !found {
+		return nil
+	}
+	folders, _ := filepath.Glob(filepath.Join(top, unpacked, "usr/lib/*-linux-gnu*"))
+	return []string{"LD_LIBRARY_PATH=" + strings.Join(folders, ":")}
 }
 
 // unprivileged is who runs the server when we are root, which PostgreSQL refuses to be.

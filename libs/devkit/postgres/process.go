@@ -56,7 +56,7 @@ func (s *Server) spawn() (*process, error) {
 func (s *Server) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...) //nolint:gosec,noctx // PostgreSQL's own programs; the server outlives the call that starts it
 	cmd.Dir = s.paths.data
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}, libraries(s.bin)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if s.user != nil {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(s.user.uid), Gid: uint32(s.user.gid)}
