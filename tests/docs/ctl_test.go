@@ -1,0 +1,117 @@
+package docs
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carekeep/carekeep/deploy/local/generator"
+	"github.com/carekeep/carekeep/deploy/local/seed"
+)
+
+// patients are of this test alone, so that an import creates them.
+const patients = 40_000
+
+func (s *terminal) signsIn(t *testing.T, command string) {
+	words := strings.Fields(command)
+	s.signIn(t, command, words[len(words)-1])
+}
+
+func (s *terminal) signsOut(t *testing.T, command string) {
+	require.FileExists(t, s.session())
+	s.must(t, command)
+	require.NoFileExists(t, s.session())
+}
+
+func (s *terminal) generate(t *testing.T, command string) {
+	s.must(t, command)
+	raw, err := os.ReadFile(filepath.Join(s.home, "bundle.json"))
+	require.NoError(t, err)
+	require.Contains(t, string(raw[:200]), `"Bundle"`)
+	require.Equal(t, 1000, bytes.Count(raw, []byte(`"resourceType":"Patient"`))+bytes.Count(raw, []byte(`"resourceType": "Patient"`)))
+}
+
+// imports takes a smaller bundle than the documents' example.
+func (s *terminal) imports(t *testing.T, command string) {
+	s.as(t, seed.Smith)
+	var bundle bytes.Buffer
+	require.NoError(t, generator.Bundle(&bundle, generator.Options{Seed: patients, Patients: 2}))
+	require.NoError(t, os.WriteFile(filepath.Join(s.home, "bundle.json"), bundle.Bytes(), 0o600))
+	_, errs, err := s.run(t, "", command)
+	require.NoError(t, err, errs)
+	require.Regexp(t, `bundle\.json: [1-9]\d* created, 0 updated, 0 unchanged, 0 refused`, errs)
+}
+
+// tail is watched until it shows something, and then interrupted.
+func (s *terminal) tail(t *testing.T, command string) {
+	s.as(t, seed.Admin)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTime)
+	defer cancel()
+	seen := &screen{}
+	cmd := s.shell(ctx, command)
+	cmd.Stdout, cmd.Stderr = seen, seen
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return strings.Contains(seen.String(), " [OK]\n") }, time.Minute, 50*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+	require.NoError(t, cmd.Wait(), seen.String())
+}
+
+// list waits for the entry: an event is in the log a moment after it is committed.
+func (s *terminal) list(t *testing.T, command string) {
+	s.as(t, seed.Admin)
+	command = strings.Replace(command, "patients/…", "patients/"+generator.Patient(patients, 0).ID.String(), 1)
+	var listed string
+	require.Eventually(t, func() bool {
+		listed = s.must(t, command)
+		return strings.Contains(listed, " [OK]\n")
+	}, time.Minute, 500*time.Millisecond, "%s", listed)
+	if strings.Contains(command, "--patient ") {
+		require.Contains(t, listed, " IMPORT dr.smith→patient/")
+	}
+}
+
+func (s *terminal) export(t *testing.T, command string) {
+	s.as(t, seed.Admin)
+	_ = os.Remove(filepath.Join(s.home, "log.jsonl"))
+	s.must(t, command)
+	require.FileExists(t, filepath.Join(s.home, "log.jsonl"))
+}
+
+// verify takes the key from where the local stack keeps it, unless the command says so.
+func (s *terminal) verify(t *testing.T, command string) {
+	key := filepath.Join(s.place.Checkpoints(), "verifier.key")
+	out := s.must(t, strings.Replace(command, "--key verifier.key", "--key "+key, 1))
+	require.Contains(t, out, "the log is whole")
+	raw, err := os.ReadFile(filepath.Join(s.home, "log.jsonl"))
+	require.NoError(t, err)
+	forged := bytes.Replace(raw, []byte(`"leaf`), []byte(`"leef`), 1)
+	require.NotEqual(t, raw, forged)
+	require.NoError(t, os.WriteFile(filepath.Join(s.home, "forged.jsonl"), forged, 0o600))
+	_, _, err = s.run(t, "", strings.NewReplacer("--key verifier.key", "--key "+key, " log.jsonl", " forged.jsonl").Replace(command))
+	require.Error(t, err)
+}
+
+func (s *terminal) exportAll(t *testing.T, command string) {
+	s.must(t, strings.Replace(command, "FILE", s.place.ConfigFile("audit"), 1))
+}
+
+func (s *terminal) verifyAll(t *testing.T, command string) {
+	if _, err := os.Stat(filepath.Join(s.home, "LOG.jsonl")); err != nil {
+		s.exportAll(t, "audit export --config FILE --out LOG.jsonl")
+	}
+	key := filepath.Join(s.place.Checkpoints(), "verifier.key")
+	out := s.must(t, strings.NewReplacer("verifier.key", key, "COPIES", s.place.Checkpoints()).Replace(command))
+	require.Contains(t, out, "the log is whole")
+}
+
+func (s *terminal) backup(t *testing.T, command string) {
+	s.as(t, seed.Superadmin)
+	require.Contains(t, s.must(t, command), "backups/")
+}
