@@ -92,9 +92,8 @@ func TestTheCommandLineImportsListsExportsAndVerifies(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
-	const seedOfBundle = population + 100 // no other test imports these patients
 	var bundle bytes.Buffer
-	require.NoError(t, generator.Bundle(&bundle, generator.Options{Seed: seedOfBundle, Patients: 3}))
+	require.NoError(t, generator.Bundle(&bundle, generator.Options{Seed: populationOfTerminals, Patients: 3}))
 	require.NoError(t, os.WriteFile(doctor.path("good.json"), bundle.Bytes(), 0o600))
 	require.Regexp(t, `good\.json: [1-9]\d* created, 0 updated, 0 unchanged, 0 refused`, doctor.must("", "import", "good.json").err)
 	require.Regexp(t, `good\.json: 0 created, 0 updated, [1-9]\d* unchanged, 0 refused`, doctor.must("", "import", "good.json").err)
@@ -104,7 +103,7 @@ func TestTheCommandLineImportsListsExportsAndVerifies(t *testing.T) {
 	require.True(t, refused.failed)
 	require.Regexp(t, `(?m)^bad\.json: entry 0: [A-Z_]+: .`, refused.out)
 
-	patient := generator.Patient(seedOfBundle, 0)
+	patient := generator.Patient(populationOfTerminals, 0)
 	id := patient.ID.String()
 	require.NoError(t, as(t, seed.Smith).Call(t.Context(), http.MethodGet, "/v1/patients/"+id, nil, nil))
 	denied := doctor.run("", "audit", "export", "--out", "log.jsonl")

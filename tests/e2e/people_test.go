@@ -13,7 +13,14 @@ import (
 	"github.com/carekeep/carekeep/tests/internal/people"
 )
 
-const population = 42
+// Seeds of the generator. Tests that import patients of their own use a population
+// that no other test does.
+const (
+	population            = 42
+	populationOfEntries   = 43
+	populationOfHalf      = 44
+	populationOfTerminals = 45
+)
 
 var users *people.People
 

@@ -83,7 +83,7 @@ func TestRefusesBadBodies(t *testing.T) {
 
 // One bad entry is reported with its place and reason, and the rest goes in.
 func TestRefusesMalformedFHIREntryByEntry(t *testing.T) {
-	good, other := generator.Patient(population+100, 0), generator.Patient(population+100, 1)
+	good, other := generator.Patient(populationOfEntries, 0), generator.Patient(populationOfEntries, 1)
 	var entries []string
 	for _, resource := range generator.Resources(good)[:3] {
 		entries = append(entries, fmt.Sprintf(`{"fullUrl":"urn:uuid:%s","resource":%s}`, resource.ID, resource.JSON))
@@ -112,7 +112,7 @@ func TestRefusesMalformedFHIREntryByEntry(t *testing.T) {
 
 func TestRefusesATruncatedBundle(t *testing.T) {
 	var bundle bytes.Buffer
-	require.NoError(t, generator.Bundle(&bundle, generator.Options{Seed: population + 101, Patients: 1}))
+	require.NoError(t, generator.Bundle(&bundle, generator.Options{Seed: populationOfHalf, Patients: 1}))
 	_, err := as(t, seed.Smith).Import(t.Context(), bytes.NewReader(bundle.Bytes()[:bundle.Len()/2]), "", nil)
 	var refusal *api.Refusal
 	require.ErrorAs(t, err, &refusal)
