@@ -83,9 +83,9 @@ func (s *terminal) printedCommand(t *testing.T) {
 func (s *terminal) again(t *testing.T, command string) {
 	before, err := os.ReadFile(s.place.Credentials())
 	require.NoError(t, err)
-	s.as(t, seed.HillsideAdmin)
+	s.as(t, seed.Superadmin)
 	entries := s.must(t, "carekeep audit list --limit 0")
-	require.Contains(t, entries, " SIGN_IN admin.hillside→")
+	require.Contains(t, entries, " SIGN_IN superadmin→")
 	s.stop(t)
 	s.start(t, command)
 	require.NotContains(t, s.screen.String(), "first start")
@@ -99,14 +99,19 @@ func (s *terminal) again(t *testing.T, command string) {
 	require.Contains(t, errs, "already")
 }
 
-// follow lets the session know where the gateway listens now: this suite asks for
-// no fixed port.
+// follow lets the sessions know where the gateway listens now: this suite asks
+// for no fixed port.
 func (s *terminal) follow(t *testing.T) {
 	t.Helper()
-	raw, err := os.ReadFile(s.session())
+	sessions, err := filepath.Glob(filepath.Join(s.home, "config-*", "carekeep", "session.json"))
 	require.NoError(t, err)
-	moved := regexp.MustCompile(`https://127\.0\.0\.1:\d+`).ReplaceAllString(string(raw), s.place.URL())
-	require.NoError(t, os.WriteFile(s.session(), []byte(moved), 0o600))
+	require.NotEmpty(t, sessions)
+	for _, session := range sessions {
+		raw, err := os.ReadFile(session)
+		require.NoError(t, err)
+		moved := regexp.MustCompile(`https://127\.0\.0\.1:\d+`).ReplaceAllString(string(raw), s.place.URL())
+		require.NoError(t, os.WriteFile(session, []byte(moved), 0o600))
+	}
 }
 
 func (s *terminal) demo(t *testing.T, command string) {
