@@ -87,3 +87,13 @@ func Session(id uuid.UUID) func(*auditv1.Event) {
 func Address(a string) func(*auditv1.Event) {
 	return func(e *auditv1.Event) { e.Address = a }
 }
+
+// Risk sets the level where it does not follow from action and outcome.
+func Risk(level auditv1.Risk) func(*auditv1.Event) {
+	return func(e *auditv1.Event) { e.Risk = level }
+}
+
+// Reason says in a stable name why, where the outcome is no failure.
+func Reason(reason string) func(*auditv1.Event) {
+	return func(e *auditv1.Event) { e.Reason = reason }
+}

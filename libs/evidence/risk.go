@@ -23,6 +23,8 @@ var actionRisk = map[accessv1.Action]auditv1.Risk{
 	accessv1.Action_ACTION_ADMIT:    auditv1.Risk_RISK_LOW,
 	accessv1.Action_ACTION_VERIFY:   auditv1.Risk_RISK_LOW,
 
+	accessv1.Action_ACTION_MESSAGE_SEND: auditv1.Risk_RISK_LOW,
+
 	accessv1.Action_ACTION_KEY_UNWRAP:     auditv1.Risk_RISK_LOW,
 	accessv1.Action_ACTION_CREATE:         auditv1.Risk_RISK_MEDIUM,
 	accessv1.Action_ACTION_UPDATE:         auditv1.Risk_RISK_MEDIUM,
@@ -32,10 +34,19 @@ var actionRisk = map[accessv1.Action]auditv1.Risk{
 	accessv1.Action_ACTION_SESSION_CHANGE: auditv1.Risk_RISK_MEDIUM,
 	accessv1.Action_ACTION_KEY_CREATE:     auditv1.Risk_RISK_MEDIUM,
 	accessv1.Action_ACTION_BACKUP:         auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_CONSENT_CHANGE: auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_BLOCK_CHANGE:   auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_DEVICE_CHANGE:  auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_CERTIFY:        auditv1.Risk_RISK_MEDIUM,
 
 	accessv1.Action_ACTION_ROLE_CHANGE: auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_EXPORT:      auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_RESTORE:     auditv1.Risk_RISK_HIGH,
+
+	accessv1.Action_ACTION_GRANT_CHANGE:   auditv1.Risk_RISK_HIGH,
+	accessv1.Action_ACTION_POLICY_CHANGE:  auditv1.Risk_RISK_HIGH,
+	accessv1.Action_ACTION_ACCOUNT_CHANGE: auditv1.Risk_RISK_HIGH,
+	accessv1.Action_ACTION_ALERT:          auditv1.Risk_RISK_HIGH,
 }
 
 // RiskOf classifies an event into one of four levels (claim DH-35). Broken seals

@@ -66,7 +66,7 @@ func TestEveryRouteIsAdmittedOnce(t *testing.T) {
 			require.Equal(t, route.Service, admits[0].GetAudience())
 			require.Contains(t, route.RPC, strings.ToLower(strings.TrimPrefix(route.Service.String(), "SERVICE_")))
 			require.Equal(t, sessionToken, admits[0].GetSessionToken())
-			require.Equal(t, "127.0.0.1", admits[0].GetAddress())
+			require.Equal(t, "127.0.0.1", admits[0].GetClient().GetAddress())
 
 			got = s.do(client, s.request(route.Method, pathOf(route.Template), body, "Authorization", ""))
 			require.Equal(t, http.StatusUnauthorized, got.status)
@@ -86,8 +86,8 @@ func TestAdmitLearnsPurposeAgentAndBackground(t *testing.T) {
 	require.Len(t, admits, 1)
 	require.Equal(t, accessv1.Purpose_PURPOSE_PAYMENT, admits[0].GetPurpose())
 	require.True(t, admits[0].GetBackground())
-	require.LessOrEqual(t, len(admits[0].GetUserAgent()), 512)
-	require.True(t, strings.HasPrefix(admits[0].GetUserAgent(), "Mozilla/5.0 éé"))
+	require.LessOrEqual(t, len(admits[0].GetClient().GetUserAgent()), 512)
+	require.True(t, strings.HasPrefix(admits[0].GetClient().GetUserAgent(), "Mozilla/5.0 éé"))
 
 	for _, headers := range [][]string{
 		{"X-Purpose-Of-Use", "CURIOSITY"}, {"X-Purpose-Of-Use", "UNSPECIFIED"}, {"X-Background", "maybe"},
@@ -130,24 +130,20 @@ func TestSignInAddressIsTheGateways(t *testing.T) {
 		got = r
 		return &authv1.SignInResponse{SessionToken: sessionToken}, nil
 	}
-	answer := s.call("POST", "/v1/auth:signIn", `{"username":"a","password":"b","address":"6.6.6.6","userAgent":"forged"}`,
+	answer := s.call("POST", "/v1/auth:signIn", `{"username":"a","password":"b","client":{"address":"6.6.6.6","userAgent":"forged"}}`,
 		"Authorization", "", "User-Agent", "real")
 	require.Equal(t, http.StatusOK, answer.status, "%s", answer.body)
-	require.Equal(t, "127.0.0.1", got.GetAddress())
-	require.Equal(t, "real", got.GetUserAgent())
+	require.Equal(t, "127.0.0.1", got.GetClient().GetAddress())
+	require.Equal(t, "real", got.GetClient().GetUserAgent())
 }
 
-// Any request message with such fields must be completed by the gateway.
+// A request that says where it comes from says so in a Client, which the gateway sets.
 func TestEveryClientFieldIsCompleted(t *testing.T) {
 	routes, err := rest.Routes()
 	require.NoError(t, err)
-	known := map[string]bool{"SignIn": true, "AcceptInvitation": true}
 	for _, route := range routes {
-		for _, field := range []string{"address", "user_agent"} {
-			if requestHas(t, route.RPC, field) {
-				name := route.RPC[strings.LastIndex(route.RPC, "/")+1:]
-				require.True(t, known[name], "%s has the field %s: complete it in rest/admission.go", route.RPC, field)
-			}
+		for _, field := range []string{"address", "user_agent", "device_token"} {
+			require.False(t, requestHas(t, route.RPC, field), "%s has the field %s: use carekeep.auth.v1.Client", route.RPC, field)
 		}
 	}
 }

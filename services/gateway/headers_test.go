@@ -141,7 +141,7 @@ func TestForwardedAddressNeedsATrustedProxy(t *testing.T) {
 			s.call("GET", "/v1/self", "", "X-Forwarded-For", c.header)
 			admits := s.auth.admitted()
 			require.Len(t, admits, 1)
-			require.Equal(t, c.want, admits[0].GetAddress())
+			require.Equal(t, c.want, admits[0].GetClient().GetAddress())
 		})
 	}
 }

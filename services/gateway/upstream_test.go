@@ -68,7 +68,7 @@ func (a *authHandlers) Admit(_ context.Context, r *authv1.AdmitRequest) (*authv1
 		User: uuid.New(), Practice: uuid.New(), Session: uuid.New(), Username: "dr.smith",
 		Role: accessv1.RoleKind_ROLE_KIND_DOCTOR, Assurance: accessv1.Assurance_ASSURANCE_AAL2,
 		Permissions: everything(), Purpose: accessv1.Purpose_PURPOSE_TREATMENT,
-		Address: r.GetAddress(), Audience: r.GetAudience(),
+		Address: r.GetClient().GetAddress(), Audience: r.GetAudience(),
 	}, time.Now())
 	return &authv1.AdmitResponse{CallerToken: token}, err
 }

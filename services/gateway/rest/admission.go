@@ -10,6 +10,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -100,13 +102,11 @@ func (a *admitted) token(ctx context.Context, method string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, metadata.MD{}), defaultTimeout+grace)
 	defer cancel()
-	exchange := edge.Of(ctx)
 	response, err := a.auth.Admit(ctx, &authv1.AdmitRequest{
 		SessionToken: s.token,
 		Audience:     a.service,
 		Method:       method,
-		Address:      exchange.Address,
-		UserAgent:    exchange.Agent,
+		Client:       clientOf(ctx),
 		Purpose:      s.purpose,
 		Background:   s.background,
 	})
@@ -120,16 +120,30 @@ func (a *admitted) token(ctx context.Context, method string) (string, error) {
 // there, and takes out of update masks what no client can change: without a mask
 // grpc-gateway makes one of all the fields in the body, the name and the etag included.
 func complete(ctx context.Context, message any) {
-	exchange := edge.Of(ctx)
-	switch m := message.(type) {
-	case *authv1.SignInRequest:
-		m.Address, m.UserAgent = exchange.Address, exchange.Agent
-	case *authv1.AcceptInvitationRequest:
-		m.Address, m.UserAgent = exchange.Address, exchange.Agent
+	if m, ok := message.(proto.Message); ok {
+		setClient(m.ProtoReflect(), clientOf(ctx))
 	}
 	if m, ok := message.(interface{ GetUpdateMask() *fieldmaskpb.FieldMask }); ok && m.GetUpdateMask() != nil {
 		mask := m.GetUpdateMask()
 		mask.Paths = changeable(mask.GetPaths())
+	}
+}
+
+// clientOf tells auth where the request comes from.
+func clientOf(ctx context.Context) *authv1.Client {
+	exchange := edge.Of(ctx)
+	return &authv1.Client{Address: exchange.Address, UserAgent: exchange.Agent}
+}
+
+var clientMessage = (*authv1.Client)(nil).ProtoReflect().Descriptor().FullName()
+
+// setClient fills the field in that says where a request comes from, in every message that has one.
+func setClient(m protoreflect.Message, client *authv1.Client) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		if field := fields.Get(i); field.Message() != nil && field.Message().FullName() == clientMessage {
+			m.Set(field, protoreflect.ValueOfMessage(client.ProtoReflect()))
+		}
 	}
 }
 

@@ -48,11 +48,12 @@ func (r Route) key() string {
 	return r.Method + " " + shortVariable.ReplaceAllString(r.Template, "{$1=*}")
 }
 
-var services = map[accessv1.Service]protoreflect.FileDescriptor{
-	accessv1.Service_SERVICE_AUTH:    authv1.File_carekeep_auth_v1_auth_proto,
-	accessv1.Service_SERVICE_RECORDS: recordsv1.File_carekeep_records_v1_records_proto,
-	accessv1.Service_SERVICE_AUDIT:   auditv1.File_carekeep_audit_v1_audit_proto,
-	accessv1.Service_SERVICE_BACKUP:  backupv1.File_carekeep_backup_v1_backup_proto,
+// services lists the proto files whose RPCs each service answers.
+var services = map[accessv1.Service][]protoreflect.FileDescriptor{
+	accessv1.Service_SERVICE_AUTH:    {authv1.File_carekeep_auth_v1_auth_proto},
+	accessv1.Service_SERVICE_RECORDS: {recordsv1.File_carekeep_records_v1_records_proto},
+	accessv1.Service_SERVICE_AUDIT:   {auditv1.File_carekeep_audit_v1_audit_proto},
+	accessv1.Service_SERVICE_BACKUP:  {backupv1.File_carekeep_backup_v1_backup_proto},
 }
 
 // Routes lists every route of the API, in order of its pattern, read from the proto files.
@@ -61,20 +62,30 @@ func Routes() ([]Route, error) {
 		Method: "POST", Template: importPath, RPC: recordsv1.RecordsService_ImportBundle_FullMethodName,
 		Service: accessv1.Service_SERVICE_RECORDS, Query: []string{"doctor", "patient"},
 	}}
-	for service, file := range services {
-		for i := range file.Services().Len() {
-			methods := file.Services().Get(i).Methods()
-			for j := range methods.Len() {
-				found, err := routesOf(service, methods.Get(j))
-				if err != nil {
-					return nil, err
-				}
-				routes = append(routes, found...)
+	for service, files := range services {
+		for _, method := range methodsOf(files) {
+			found, err := routesOf(service, method)
+			if err != nil {
+				return nil, err
 			}
+			routes = append(routes, found...)
 		}
 	}
 	slices.SortFunc(routes, func(a, b Route) int { return strings.Compare(a.Pattern(), b.Pattern()) })
 	return routes, nil
+}
+
+func methodsOf(files []protoreflect.FileDescriptor) []protoreflect.MethodDescriptor {
+	var all []protoreflect.MethodDescriptor
+	for _, file := range files {
+		for i := range file.Services().Len() {
+			methods := file.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				all = append(all, methods.Get(j))
+			}
+		}
+	}
+	return all
 }
 
 func routesOf(service accessv1.Service, method protoreflect.MethodDescriptor) ([]Route, error) {

@@ -32,7 +32,7 @@ type operation struct {
 
 // fieldRule marks a property of a schema.
 type fieldRule struct {
-	phi, secret bool
+	phi, secret, serverSet bool
 	permission  string
 }
 
@@ -98,7 +98,7 @@ func (a *api) readMessages(messages protoreflect.MessageDescriptors, options opt
 				return err
 			}
 			if rule.m != nil {
-				rules[field.JSONName()] = fieldRule{rule.bool("phi"), rule.bool("secret"), rule.enum("permission")}
+				rules[field.JSONName()] = fieldRule{rule.bool("phi"), rule.bool("secret"), rule.bool("server_set"), rule.enum("permission")}
 			}
 		}
 		a.fields[string(message.FullName())] = rules

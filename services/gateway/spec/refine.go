@@ -7,13 +7,6 @@ import (
 
 const httpBody = "google.api.HttpBody"
 
-// serverSet names properties that the gateway fills in itself, by operation.
-// The documents must not invite clients to send them.
-var serverSet = map[string][]string{
-	"AuthService_SignIn":           {"address", "userAgent"},
-	"AuthService_AcceptInvitation": {"address", "userAgent"},
-}
-
 // refine corrects and completes the merged document in place.
 func refine(doc object, api *api) error {
 	for path, item := range doc["paths"].(object) {
@@ -26,9 +19,7 @@ func refine(doc object, api *api) error {
 			}
 			describeAccess(op, rule)
 			describeAnswer(op, rule)
-			if err := hideServerSet(op, serverSet[id]); err != nil {
-				return fmt.Errorf("%s %s: %w", method, path, err)
-			}
+			hideServerSet(op, api.fields[string(rule.method.Input().FullName())])
 		}
 	}
 	schemas := doc["components"].(object)["schemas"].(object)
@@ -84,19 +75,20 @@ func describeAnswer(op object, rule operation) {
 	}
 }
 
-func hideServerSet(op object, names []string) error {
-	if len(names) == 0 {
-		return nil
+// hideServerSet takes what the gateway fills in itself out of a request: the
+// document must not invite clients to send it.
+func hideServerSet(op object, rules map[string]fieldRule) {
+	body, ok := op["requestBody"].(object)
+	if !ok {
+		return
 	}
-	content := op["requestBody"].(object)["content"].(object)
-	properties := content["application/json"].(object)["schema"].(object)["properties"].(object)
-	for _, name := range names {
-		if _, ok := properties[name]; !ok {
-			return fmt.Errorf("there is no property %q to hide", name)
+	schema := body["content"].(object)["application/json"].(object)["schema"].(object)
+	properties, _ := schema["properties"].(object)
+	for name, rule := range rules {
+		if rule.serverSet {
+			delete(properties, name)
 		}
-		delete(properties, name)
 	}
-	return nil
 }
 
 func markFields(schema object, rules map[string]fieldRule) {

@@ -280,6 +280,19 @@ const (
 	Action_ACTION_BACKUP         Action = 17
 	Action_ACTION_RESTORE        Action = 18
 	Action_ACTION_VERIFY         Action = 19
+	Action_ACTION_CONSENT_CHANGE Action = 20
+	Action_ACTION_MESSAGE_SEND   Action = 21
+	Action_ACTION_BLOCK_CHANGE   Action = 22
+	// A permission that is asked for, granted, refused or taken back.
+	Action_ACTION_GRANT_CHANGE  Action = 23
+	Action_ACTION_DEVICE_CHANGE Action = 24
+	// A setting of a practice that decides what is safe enough.
+	Action_ACTION_POLICY_CHANGE Action = 25
+	// An account that is frozen, closed, reopened or purged.
+	Action_ACTION_ACCOUNT_CHANGE Action = 26
+	Action_ACTION_CERTIFY        Action = 27
+	// Something that looks wrong and that somebody has to look at.
+	Action_ACTION_ALERT Action = 28
 )
 
 // Enum value maps for Action.
@@ -305,6 +318,15 @@ var (
 		17: "ACTION_BACKUP",
 		18: "ACTION_RESTORE",
 		19: "ACTION_VERIFY",
+		20: "ACTION_CONSENT_CHANGE",
+		21: "ACTION_MESSAGE_SEND",
+		22: "ACTION_BLOCK_CHANGE",
+		23: "ACTION_GRANT_CHANGE",
+		24: "ACTION_DEVICE_CHANGE",
+		25: "ACTION_POLICY_CHANGE",
+		26: "ACTION_ACCOUNT_CHANGE",
+		27: "ACTION_CERTIFY",
+		28: "ACTION_ALERT",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":    0,
@@ -327,6 +349,15 @@ var (
 		"ACTION_BACKUP":         17,
 		"ACTION_RESTORE":        18,
 		"ACTION_VERIFY":         19,
+		"ACTION_CONSENT_CHANGE": 20,
+		"ACTION_MESSAGE_SEND":   21,
+		"ACTION_BLOCK_CHANGE":   22,
+		"ACTION_GRANT_CHANGE":   23,
+		"ACTION_DEVICE_CHANGE":  24,
+		"ACTION_POLICY_CHANGE":  25,
+		"ACTION_ACCOUNT_CHANGE": 26,
+		"ACTION_CERTIFY":        27,
+		"ACTION_ALERT":          28,
 	}
 )
 
@@ -357,6 +388,158 @@ func (Action) EnumDescriptor() ([]byte, []int) {
 	return file_carekeep_access_v1_access_proto_rawDescGZIP(), []int{4}
 }
 
+// Gate is a condition that takes permissions over patient data away from a
+// session while it does not hold. The answer names the gate.
+type Gate int32
+
+const (
+	Gate_GATE_UNSPECIFIED Gate = 0
+	// The training of the user is missing or older than a year (claim DH-08).
+	Gate_GATE_TRAINING Gate = 1
+	// The device was not attested within 30 days (claim DTD-26).
+	Gate_GATE_ATTESTATION Gate = 2
+	// The practice has no business associate agreement in force (claim DMD-20).
+	Gate_GATE_BAA Gate = 3
+	// The practice asks for a stronger factor than the session was opened with.
+	Gate_GATE_FACTOR Gate = 4
+	// The request comes from a network in which the session was not verified (claim DH-40).
+	Gate_GATE_NETWORK Gate = 5
+	// Nobody confirmed the user's access in the last quarterly review.
+	Gate_GATE_CERTIFICATION Gate = 6
+)
+
+// Enum value maps for Gate.
+var (
+	Gate_name = map[int32]string{
+		0: "GATE_UNSPECIFIED",
+		1: "GATE_TRAINING",
+		2: "GATE_ATTESTATION",
+		3: "GATE_BAA",
+		4: "GATE_FACTOR",
+		5: "GATE_NETWORK",
+		6: "GATE_CERTIFICATION",
+	}
+	Gate_value = map[string]int32{
+		"GATE_UNSPECIFIED":   0,
+		"GATE_TRAINING":      1,
+		"GATE_ATTESTATION":   2,
+		"GATE_BAA":           3,
+		"GATE_FACTOR":        4,
+		"GATE_NETWORK":       5,
+		"GATE_CERTIFICATION": 6,
+	}
+)
+
+func (x Gate) Enum() *Gate {
+	p := new(Gate)
+	*p = x
+	return p
+}
+
+func (x Gate) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Gate) Descriptor() protoreflect.EnumDescriptor {
+	return file_carekeep_access_v1_access_proto_enumTypes[5].Descriptor()
+}
+
+func (Gate) Type() protoreflect.EnumType {
+	return &file_carekeep_access_v1_access_proto_enumTypes[5]
+}
+
+func (x Gate) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Gate.Descriptor instead.
+func (Gate) EnumDescriptor() ([]byte, []int) {
+	return file_carekeep_access_v1_access_proto_rawDescGZIP(), []int{5}
+}
+
+// Module groups permissions.
+type Module int32
+
+const (
+	Module_MODULE_UNSPECIFIED   Module = 0
+	Module_MODULE_ACCOUNT       Module = 1
+	Module_MODULE_SETTINGS      Module = 2
+	Module_MODULE_BILLING       Module = 3
+	Module_MODULE_STAFF         Module = 4
+	Module_MODULE_PATIENTS      Module = 5
+	Module_MODULE_NOTES         Module = 6
+	Module_MODULE_PRESCRIPTIONS Module = 7
+	Module_MODULE_APPOINTMENTS  Module = 8
+	Module_MODULE_CLINICAL      Module = 9
+	Module_MODULE_AUDIT         Module = 10
+	Module_MODULE_BACKUP        Module = 11
+	Module_MODULE_COMPLIANCE    Module = 12
+	Module_MODULE_MESSAGES      Module = 13
+)
+
+// Enum value maps for Module.
+var (
+	Module_name = map[int32]string{
+		0:  "MODULE_UNSPECIFIED",
+		1:  "MODULE_ACCOUNT",
+		2:  "MODULE_SETTINGS",
+		3:  "MODULE_BILLING",
+		4:  "MODULE_STAFF",
+		5:  "MODULE_PATIENTS",
+		6:  "MODULE_NOTES",
+		7:  "MODULE_PRESCRIPTIONS",
+		8:  "MODULE_APPOINTMENTS",
+		9:  "MODULE_CLINICAL",
+		10: "MODULE_AUDIT",
+		11: "MODULE_BACKUP",
+		12: "MODULE_COMPLIANCE",
+		13: "MODULE_MESSAGES",
+	}
+	Module_value = map[string]int32{
+		"MODULE_UNSPECIFIED":   0,
+		"MODULE_ACCOUNT":       1,
+		"MODULE_SETTINGS":      2,
+		"MODULE_BILLING":       3,
+		"MODULE_STAFF":         4,
+		"MODULE_PATIENTS":      5,
+		"MODULE_NOTES":         6,
+		"MODULE_PRESCRIPTIONS": 7,
+		"MODULE_APPOINTMENTS":  8,
+		"MODULE_CLINICAL":      9,
+		"MODULE_AUDIT":         10,
+		"MODULE_BACKUP":        11,
+		"MODULE_COMPLIANCE":    12,
+		"MODULE_MESSAGES":      13,
+	}
+)
+
+func (x Module) Enum() *Module {
+	p := new(Module)
+	*p = x
+	return p
+}
+
+func (x Module) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Module) Descriptor() protoreflect.EnumDescriptor {
+	return file_carekeep_access_v1_access_proto_enumTypes[6].Descriptor()
+}
+
+func (Module) Type() protoreflect.EnumType {
+	return &file_carekeep_access_v1_access_proto_enumTypes[6]
+}
+
+func (x Module) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Module.Descriptor instead.
+func (Module) EnumDescriptor() ([]byte, []int) {
+	return file_carekeep_access_v1_access_proto_rawDescGZIP(), []int{6}
+}
+
 // Permission is the closed list of what a role may be allowed to do. Each one is
 // enforced by a method option, a field option or, for raw FHIR, by the
 // type of the resource (services/records). Numbers are never reused.
@@ -371,6 +554,9 @@ const (
 	Permission_PERMISSION_SELF_PASSWORD_CHANGE Permission = 4
 	Permission_PERMISSION_SELF_FACTORS_ENROL   Permission = 5
 	Permission_PERMISSION_SELF_FACTORS_VERIFY  Permission = 6
+	Permission_PERMISSION_SELF_FACTORS_READ    Permission = 7
+	Permission_PERMISSION_SELF_DEVICES_READ    Permission = 8
+	Permission_PERMISSION_SELF_DEVICES_UPDATE  Permission = 9
 	// Practices.
 	Permission_PERMISSION_PRACTICES_CREATE        Permission = 10
 	Permission_PERMISSION_PRACTICES_READ          Permission = 11
@@ -379,18 +565,24 @@ const (
 	Permission_PERMISSION_BILLING_SETTINGS_READ   Permission = 14
 	Permission_PERMISSION_BILLING_SETTINGS_UPDATE Permission = 15
 	// Users and staff.
-	Permission_PERMISSION_USERS_CREATE         Permission = 20
-	Permission_PERMISSION_USERS_READ           Permission = 21
-	Permission_PERMISSION_USERS_LIST           Permission = 22
-	Permission_PERMISSION_USERS_UPDATE         Permission = 23
-	Permission_PERMISSION_USERS_DISABLE        Permission = 24
-	Permission_PERMISSION_USERS_CONTACT_READ   Permission = 25
-	Permission_PERMISSION_USERS_SESSIONS_END   Permission = 26
-	Permission_PERMISSION_STAFF_LIST           Permission = 27
-	Permission_PERMISSION_STAFF_ASSIGN         Permission = 28
-	Permission_PERMISSION_STAFF_UNASSIGN       Permission = 29
-	Permission_PERMISSION_STAFF_MODULES_UPDATE Permission = 30
-	Permission_PERMISSION_ROLES_READ           Permission = 31
+	Permission_PERMISSION_USERS_CREATE          Permission = 20
+	Permission_PERMISSION_USERS_READ            Permission = 21
+	Permission_PERMISSION_USERS_LIST            Permission = 22
+	Permission_PERMISSION_USERS_UPDATE          Permission = 23
+	Permission_PERMISSION_USERS_DISABLE         Permission = 24
+	Permission_PERMISSION_USERS_CONTACT_READ    Permission = 25
+	Permission_PERMISSION_USERS_SESSIONS_END    Permission = 26
+	Permission_PERMISSION_STAFF_LIST            Permission = 27
+	Permission_PERMISSION_STAFF_ASSIGN          Permission = 28
+	Permission_PERMISSION_STAFF_UNASSIGN        Permission = 29
+	Permission_PERMISSION_STAFF_MODULES_UPDATE  Permission = 30
+	Permission_PERMISSION_ROLES_READ            Permission = 31
+	Permission_PERMISSION_USERS_UNLOCK          Permission = 32
+	Permission_PERMISSION_USERS_TRAINING_RECORD Permission = 33
+	Permission_PERMISSION_ROLES_MANAGE          Permission = 34
+	Permission_PERMISSION_GRANTS_LIST           Permission = 35
+	Permission_PERMISSION_GRANTS_DECIDE         Permission = 36
+	Permission_PERMISSION_GRANTS_REVOKE         Permission = 37
 	// Patients.
 	Permission_PERMISSION_PATIENTS_READ             Permission = 40
 	Permission_PERMISSION_PATIENTS_LIST             Permission = 41
@@ -453,6 +645,28 @@ const (
 	Permission_PERMISSION_BACKUPS_READ    Permission = 141
 	Permission_PERMISSION_BACKUPS_LIST    Permission = 142
 	Permission_PERMISSION_BACKUPS_RESTORE Permission = 143
+	// Own account, continued.
+	Permission_PERMISSION_SELF_COMPROMISE_REPORT Permission = 160
+	Permission_PERMISSION_SELF_SIGN_INS_APPROVE  Permission = 161
+	Permission_PERMISSION_SELF_GRANTS_REQUEST    Permission = 162
+	// Compliance and security of a practice, or of the platform.
+	Permission_PERMISSION_CERTIFICATIONS_READ   Permission = 180
+	Permission_PERMISSION_CERTIFICATIONS_DECIDE Permission = 181
+	Permission_PERMISSION_PERMISSION_USE_READ   Permission = 182
+	Permission_PERMISSION_BAA_READ              Permission = 183
+	Permission_PERMISSION_BAA_RECORD            Permission = 184
+	Permission_PERMISSION_POLICY_READ           Permission = 185
+	Permission_PERMISSION_POLICY_UPDATE         Permission = 186
+	Permission_PERMISSION_BLOCKS_LIST           Permission = 187
+	Permission_PERMISSION_BLOCKS_DELETE         Permission = 188
+	// Messages to patients.
+	Permission_PERMISSION_MESSAGES_SEND    Permission = 200
+	Permission_PERMISSION_MESSAGES_READ    Permission = 201
+	Permission_PERMISSION_MESSAGES_REVIEW  Permission = 202
+	Permission_PERMISSION_CONSENTS_READ    Permission = 203
+	Permission_PERMISSION_CONSENTS_RECORD  Permission = 204
+	Permission_PERMISSION_CONSENTS_REVOKE  Permission = 205
+	Permission_PERMISSION_CAMPAIGNS_MANAGE Permission = 206
 )
 
 // Enum value maps for Permission.
@@ -465,6 +679,9 @@ var (
 		4:   "PERMISSION_SELF_PASSWORD_CHANGE",
 		5:   "PERMISSION_SELF_FACTORS_ENROL",
 		6:   "PERMISSION_SELF_FACTORS_VERIFY",
+		7:   "PERMISSION_SELF_FACTORS_READ",
+		8:   "PERMISSION_SELF_DEVICES_READ",
+		9:   "PERMISSION_SELF_DEVICES_UPDATE",
 		10:  "PERMISSION_PRACTICES_CREATE",
 		11:  "PERMISSION_PRACTICES_READ",
 		12:  "PERMISSION_PRACTICES_LIST",
@@ -483,6 +700,12 @@ var (
 		29:  "PERMISSION_STAFF_UNASSIGN",
 		30:  "PERMISSION_STAFF_MODULES_UPDATE",
 		31:  "PERMISSION_ROLES_READ",
+		32:  "PERMISSION_USERS_UNLOCK",
+		33:  "PERMISSION_USERS_TRAINING_RECORD",
+		34:  "PERMISSION_ROLES_MANAGE",
+		35:  "PERMISSION_GRANTS_LIST",
+		36:  "PERMISSION_GRANTS_DECIDE",
+		37:  "PERMISSION_GRANTS_REVOKE",
 		40:  "PERMISSION_PATIENTS_READ",
 		41:  "PERMISSION_PATIENTS_LIST",
 		42:  "PERMISSION_PATIENTS_SEARCH",
@@ -537,6 +760,25 @@ var (
 		141: "PERMISSION_BACKUPS_READ",
 		142: "PERMISSION_BACKUPS_LIST",
 		143: "PERMISSION_BACKUPS_RESTORE",
+		160: "PERMISSION_SELF_COMPROMISE_REPORT",
+		161: "PERMISSION_SELF_SIGN_INS_APPROVE",
+		162: "PERMISSION_SELF_GRANTS_REQUEST",
+		180: "PERMISSION_CERTIFICATIONS_READ",
+		181: "PERMISSION_CERTIFICATIONS_DECIDE",
+		182: "PERMISSION_PERMISSION_USE_READ",
+		183: "PERMISSION_BAA_READ",
+		184: "PERMISSION_BAA_RECORD",
+		185: "PERMISSION_POLICY_READ",
+		186: "PERMISSION_POLICY_UPDATE",
+		187: "PERMISSION_BLOCKS_LIST",
+		188: "PERMISSION_BLOCKS_DELETE",
+		200: "PERMISSION_MESSAGES_SEND",
+		201: "PERMISSION_MESSAGES_READ",
+		202: "PERMISSION_MESSAGES_REVIEW",
+		203: "PERMISSION_CONSENTS_READ",
+		204: "PERMISSION_CONSENTS_RECORD",
+		205: "PERMISSION_CONSENTS_REVOKE",
+		206: "PERMISSION_CAMPAIGNS_MANAGE",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":               0,
@@ -546,6 +788,9 @@ var (
 		"PERMISSION_SELF_PASSWORD_CHANGE":      4,
 		"PERMISSION_SELF_FACTORS_ENROL":        5,
 		"PERMISSION_SELF_FACTORS_VERIFY":       6,
+		"PERMISSION_SELF_FACTORS_READ":         7,
+		"PERMISSION_SELF_DEVICES_READ":         8,
+		"PERMISSION_SELF_DEVICES_UPDATE":       9,
 		"PERMISSION_PRACTICES_CREATE":          10,
 		"PERMISSION_PRACTICES_READ":            11,
 		"PERMISSION_PRACTICES_LIST":            12,
@@ -564,6 +809,12 @@ var (
 		"PERMISSION_STAFF_UNASSIGN":            29,
 		"PERMISSION_STAFF_MODULES_UPDATE":      30,
 		"PERMISSION_ROLES_READ":                31,
+		"PERMISSION_USERS_UNLOCK":              32,
+		"PERMISSION_USERS_TRAINING_RECORD":     33,
+		"PERMISSION_ROLES_MANAGE":              34,
+		"PERMISSION_GRANTS_LIST":               35,
+		"PERMISSION_GRANTS_DECIDE":             36,
+		"PERMISSION_GRANTS_REVOKE":             37,
 		"PERMISSION_PATIENTS_READ":             40,
 		"PERMISSION_PATIENTS_LIST":             41,
 		"PERMISSION_PATIENTS_SEARCH":           42,
@@ -618,6 +869,25 @@ var (
 		"PERMISSION_BACKUPS_READ":              141,
 		"PERMISSION_BACKUPS_LIST":              142,
 		"PERMISSION_BACKUPS_RESTORE":           143,
+		"PERMISSION_SELF_COMPROMISE_REPORT":    160,
+		"PERMISSION_SELF_SIGN_INS_APPROVE":     161,
+		"PERMISSION_SELF_GRANTS_REQUEST":       162,
+		"PERMISSION_CERTIFICATIONS_READ":       180,
+		"PERMISSION_CERTIFICATIONS_DECIDE":     181,
+		"PERMISSION_PERMISSION_USE_READ":       182,
+		"PERMISSION_BAA_READ":                  183,
+		"PERMISSION_BAA_RECORD":                184,
+		"PERMISSION_POLICY_READ":               185,
+		"PERMISSION_POLICY_UPDATE":             186,
+		"PERMISSION_BLOCKS_LIST":               187,
+		"PERMISSION_BLOCKS_DELETE":             188,
+		"PERMISSION_MESSAGES_SEND":             200,
+		"PERMISSION_MESSAGES_READ":             201,
+		"PERMISSION_MESSAGES_REVIEW":           202,
+		"PERMISSION_CONSENTS_READ":             203,
+		"PERMISSION_CONSENTS_RECORD":           204,
+		"PERMISSION_CONSENTS_REVOKE":           205,
+		"PERMISSION_CAMPAIGNS_MANAGE":          206,
 	}
 )
 
@@ -632,11 +902,11 @@ func (x Permission) String() string {
 }
 
 func (Permission) Descriptor() protoreflect.EnumDescriptor {
-	return file_carekeep_access_v1_access_proto_enumTypes[5].Descriptor()
+	return file_carekeep_access_v1_access_proto_enumTypes[7].Descriptor()
 }
 
 func (Permission) Type() protoreflect.EnumType {
-	return &file_carekeep_access_v1_access_proto_enumTypes[5]
+	return &file_carekeep_access_v1_access_proto_enumTypes[7]
 }
 
 func (x Permission) Number() protoreflect.EnumNumber {
@@ -645,7 +915,7 @@ func (x Permission) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Permission.Descriptor instead.
 func (Permission) EnumDescriptor() ([]byte, []int) {
-	return file_carekeep_access_v1_access_proto_rawDescGZIP(), []int{5}
+	return file_carekeep_access_v1_access_proto_rawDescGZIP(), []int{7}
 }
 
 // Rule says who may call an RPC and how the call is recorded.
@@ -760,7 +1030,10 @@ type FieldRule struct {
 	Permission Permission `protobuf:"varint,2,opt,name=permission,proto3,enum=carekeep.access.v1.Permission" json:"permission,omitempty"`
 	// True where the field holds a password, code or token: marked x-carekeep-secret in the
 	// OpenAPI document. Requests and responses are never logged or traced, these or others.
-	Secret        bool `protobuf:"varint,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	Secret bool `protobuf:"varint,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	// True where the gateway fills the field in and overwrites whatever a client sent:
+	// left out of the OpenAPI document.
+	ServerSet     bool `protobuf:"varint,4,opt,name=server_set,json=serverSet,proto3" json:"server_set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -816,6 +1089,13 @@ func (x *FieldRule) GetSecret() bool {
 	return false
 }
 
+func (x *FieldRule) GetServerSet() bool {
+	if x != nil {
+		return x.ServerSet
+	}
+	return false
+}
+
 var file_carekeep_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -831,6 +1111,14 @@ var file_carekeep_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 		Field:         50002,
 		Name:          "carekeep.access.v1.field",
 		Tag:           "bytes,50002,opt,name=field",
+		Filename:      "carekeep/access/v1/access.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.EnumValueOptions)(nil),
+		ExtensionType: (*Module)(nil),
+		Field:         50003,
+		Name:          "carekeep.access.v1.module",
+		Tag:           "varint,50003,opt,name=module,enum=carekeep.access.v1.Module",
 		Filename:      "carekeep/access/v1/access.proto",
 	},
 }
@@ -851,6 +1139,14 @@ var (
 	E_Field = &file_carekeep_access_v1_access_proto_extTypes[1]
 )
 
+// Extension fields to descriptorpb.EnumValueOptions.
+var (
+	// The module that a permission belongs to. A permission that has none fails a test.
+	//
+	// optional carekeep.access.v1.Module module = 50003;
+	E_Module = &file_carekeep_access_v1_access_proto_extTypes[2]
+)
+
 var File_carekeep_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_carekeep_access_v1_access_proto_rawDesc = "" +
@@ -865,13 +1161,15 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x03phi\x18\x04 \x01(\bR\x03phi\x122\n" +
 	"\x06action\x18\x05 \x01(\x0e2\x1a.carekeep.access.v1.ActionR\x06action\x12\x1c\n" +
 	"\tanonymous\x18\x06 \x01(\bR\tanonymous\x12'\n" +
-	"\x0ftimeout_seconds\x18\a \x01(\x05R\x0etimeoutSeconds\"u\n" +
+	"\x0ftimeout_seconds\x18\a \x01(\x05R\x0etimeoutSeconds\"\x94\x01\n" +
 	"\tFieldRule\x12\x10\n" +
 	"\x03phi\x18\x01 \x01(\bR\x03phi\x12>\n" +
 	"\n" +
 	"permission\x18\x02 \x01(\x0e2\x1e.carekeep.access.v1.PermissionR\n" +
 	"permission\x12\x16\n" +
-	"\x06secret\x18\x03 \x01(\bR\x06secret*\x96\x01\n" +
+	"\x06secret\x18\x03 \x01(\bR\x06secret\x12\x1d\n" +
+	"\n" +
+	"server_set\x18\x04 \x01(\bR\tserverSet*\x96\x01\n" +
 	"\aService\x12\x17\n" +
 	"\x13SERVICE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSERVICE_GATEWAY\x10\x01\x12\x10\n" +
@@ -895,7 +1193,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xa4\x03\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xff\x04\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -917,91 +1215,160 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11ACTION_KEY_UNWRAP\x10\x10\x12\x11\n" +
 	"\rACTION_BACKUP\x10\x11\x12\x12\n" +
 	"\x0eACTION_RESTORE\x10\x12\x12\x11\n" +
-	"\rACTION_VERIFY\x10\x13*\xa3\x14\n" +
+	"\rACTION_VERIFY\x10\x13\x12\x19\n" +
+	"\x15ACTION_CONSENT_CHANGE\x10\x14\x12\x17\n" +
+	"\x13ACTION_MESSAGE_SEND\x10\x15\x12\x17\n" +
+	"\x13ACTION_BLOCK_CHANGE\x10\x16\x12\x17\n" +
+	"\x13ACTION_GRANT_CHANGE\x10\x17\x12\x18\n" +
+	"\x14ACTION_DEVICE_CHANGE\x10\x18\x12\x18\n" +
+	"\x14ACTION_POLICY_CHANGE\x10\x19\x12\x19\n" +
+	"\x15ACTION_ACCOUNT_CHANGE\x10\x1a\x12\x12\n" +
+	"\x0eACTION_CERTIFY\x10\x1b\x12\x10\n" +
+	"\fACTION_ALERT\x10\x1c*\x8e\x01\n" +
+	"\x04Gate\x12\x14\n" +
+	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
+	"\x10GATE_ATTESTATION\x10\x02\x12\f\n" +
+	"\bGATE_BAA\x10\x03\x12\x0f\n" +
+	"\vGATE_FACTOR\x10\x04\x12\x10\n" +
+	"\fGATE_NETWORK\x10\x05\x12\x16\n" +
+	"\x12GATE_CERTIFICATION\x10\x06*\xaf\x02\n" +
+	"\x06Module\x12\x16\n" +
+	"\x12MODULE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eMODULE_ACCOUNT\x10\x01\x12\x13\n" +
+	"\x0fMODULE_SETTINGS\x10\x02\x12\x12\n" +
+	"\x0eMODULE_BILLING\x10\x03\x12\x10\n" +
+	"\fMODULE_STAFF\x10\x04\x12\x13\n" +
+	"\x0fMODULE_PATIENTS\x10\x05\x12\x10\n" +
+	"\fMODULE_NOTES\x10\x06\x12\x18\n" +
+	"\x14MODULE_PRESCRIPTIONS\x10\a\x12\x17\n" +
+	"\x13MODULE_APPOINTMENTS\x10\b\x12\x13\n" +
+	"\x0fMODULE_CLINICAL\x10\t\x12\x10\n" +
+	"\fMODULE_AUDIT\x10\n" +
+	"\x12\x11\n" +
+	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
+	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xb4 \n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
-	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x18\n" +
-	"\x14PERMISSION_SELF_READ\x10\x01\x12!\n" +
-	"\x1dPERMISSION_SELF_SESSIONS_LIST\x10\x02\x12 \n" +
-	"\x1cPERMISSION_SELF_SESSIONS_END\x10\x03\x12#\n" +
-	"\x1fPERMISSION_SELF_PASSWORD_CHANGE\x10\x04\x12!\n" +
-	"\x1dPERMISSION_SELF_FACTORS_ENROL\x10\x05\x12\"\n" +
-	"\x1ePERMISSION_SELF_FACTORS_VERIFY\x10\x06\x12\x1f\n" +
+	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x14PERMISSION_SELF_READ\x10\x01\x1a\x04\x98\xb5\x18\x01\x12'\n" +
+	"\x1dPERMISSION_SELF_SESSIONS_LIST\x10\x02\x1a\x04\x98\xb5\x18\x01\x12&\n" +
+	"\x1cPERMISSION_SELF_SESSIONS_END\x10\x03\x1a\x04\x98\xb5\x18\x01\x12)\n" +
+	"\x1fPERMISSION_SELF_PASSWORD_CHANGE\x10\x04\x1a\x04\x98\xb5\x18\x01\x12'\n" +
+	"\x1dPERMISSION_SELF_FACTORS_ENROL\x10\x05\x1a\x04\x98\xb5\x18\x01\x12(\n" +
+	"\x1ePERMISSION_SELF_FACTORS_VERIFY\x10\x06\x1a\x04\x98\xb5\x18\x01\x12&\n" +
+	"\x1cPERMISSION_SELF_FACTORS_READ\x10\a\x1a\x04\x98\xb5\x18\x01\x12&\n" +
+	"\x1cPERMISSION_SELF_DEVICES_READ\x10\b\x1a\x04\x98\xb5\x18\x01\x12(\n" +
+	"\x1ePERMISSION_SELF_DEVICES_UPDATE\x10\t\x1a\x04\x98\xb5\x18\x01\x12%\n" +
 	"\x1bPERMISSION_PRACTICES_CREATE\x10\n" +
-	"\x12\x1d\n" +
-	"\x19PERMISSION_PRACTICES_READ\x10\v\x12\x1d\n" +
-	"\x19PERMISSION_PRACTICES_LIST\x10\f\x12\x1f\n" +
-	"\x1bPERMISSION_PRACTICES_UPDATE\x10\r\x12$\n" +
-	" PERMISSION_BILLING_SETTINGS_READ\x10\x0e\x12&\n" +
-	"\"PERMISSION_BILLING_SETTINGS_UPDATE\x10\x0f\x12\x1b\n" +
-	"\x17PERMISSION_USERS_CREATE\x10\x14\x12\x19\n" +
-	"\x15PERMISSION_USERS_READ\x10\x15\x12\x19\n" +
-	"\x15PERMISSION_USERS_LIST\x10\x16\x12\x1b\n" +
-	"\x17PERMISSION_USERS_UPDATE\x10\x17\x12\x1c\n" +
-	"\x18PERMISSION_USERS_DISABLE\x10\x18\x12!\n" +
-	"\x1dPERMISSION_USERS_CONTACT_READ\x10\x19\x12!\n" +
-	"\x1dPERMISSION_USERS_SESSIONS_END\x10\x1a\x12\x19\n" +
-	"\x15PERMISSION_STAFF_LIST\x10\x1b\x12\x1b\n" +
-	"\x17PERMISSION_STAFF_ASSIGN\x10\x1c\x12\x1d\n" +
-	"\x19PERMISSION_STAFF_UNASSIGN\x10\x1d\x12#\n" +
-	"\x1fPERMISSION_STAFF_MODULES_UPDATE\x10\x1e\x12\x19\n" +
-	"\x15PERMISSION_ROLES_READ\x10\x1f\x12\x1c\n" +
-	"\x18PERMISSION_PATIENTS_READ\x10(\x12\x1c\n" +
-	"\x18PERMISSION_PATIENTS_LIST\x10)\x12\x1e\n" +
-	"\x1aPERMISSION_PATIENTS_SEARCH\x10*\x12\x1e\n" +
-	"\x1aPERMISSION_PATIENTS_CREATE\x10+\x12\x1e\n" +
-	"\x1aPERMISSION_PATIENTS_UPDATE\x10,\x12\x1e\n" +
-	"\x1aPERMISSION_PATIENTS_DELETE\x10-\x12\x1e\n" +
-	"\x1aPERMISSION_PATIENTS_IMPORT\x10.\x12(\n" +
-	"$PERMISSION_PATIENTS_NATIONAL_ID_READ\x10/\x12$\n" +
-	" PERMISSION_PATIENTS_CONTACT_READ\x100\x12\x1d\n" +
-	"\x19PERMISSION_CARE_TEAM_READ\x101\x12\x1c\n" +
-	"\x18PERMISSION_CARE_TEAM_ADD\x102\x12\x1f\n" +
-	"\x1bPERMISSION_CARE_TEAM_REMOVE\x103\x12&\n" +
-	"\"PERMISSION_PATIENTS_SCOPE_PRACTICE\x104\x12\x19\n" +
-	"\x15PERMISSION_NOTES_READ\x10<\x12\x19\n" +
-	"\x15PERMISSION_NOTES_LIST\x10=\x12\x1b\n" +
-	"\x17PERMISSION_NOTES_CREATE\x10>\x12\x1b\n" +
-	"\x17PERMISSION_NOTES_UPDATE\x10?\x12\x1b\n" +
-	"\x17PERMISSION_NOTES_DELETE\x10@\x12!\n" +
-	"\x1dPERMISSION_PRESCRIPTIONS_READ\x10F\x12!\n" +
-	"\x1dPERMISSION_PRESCRIPTIONS_LIST\x10G\x12#\n" +
-	"\x1fPERMISSION_PRESCRIPTIONS_CREATE\x10H\x12#\n" +
-	"\x1fPERMISSION_PRESCRIPTIONS_UPDATE\x10I\x12#\n" +
-	"\x1fPERMISSION_PRESCRIPTIONS_DELETE\x10J\x12 \n" +
-	"\x1cPERMISSION_APPOINTMENTS_READ\x10P\x12 \n" +
-	"\x1cPERMISSION_APPOINTMENTS_LIST\x10Q\x12\"\n" +
-	"\x1ePERMISSION_APPOINTMENTS_CREATE\x10R\x12\"\n" +
-	"\x1ePERMISSION_APPOINTMENTS_UPDATE\x10S\x12\"\n" +
-	"\x1ePERMISSION_APPOINTMENTS_DELETE\x10T\x12'\n" +
-	"#PERMISSION_APPOINTMENTS_REASON_READ\x10U\x12\x18\n" +
-	"\x14PERMISSION_FHIR_READ\x10Z\x12\x18\n" +
-	"\x14PERMISSION_FHIR_LIST\x10[\x12 \n" +
-	"\x1cPERMISSION_FHIR_HISTORY_READ\x10\\\x12\x1e\n" +
-	"\x1aPERMISSION_ENCOUNTERS_READ\x10]\x12 \n" +
-	"\x1cPERMISSION_OBSERVATIONS_READ\x10^\x12\x1e\n" +
-	"\x1aPERMISSION_CONDITIONS_READ\x10_\x12\x1e\n" +
-	"\x1aPERMISSION_PROCEDURES_READ\x10`\x12!\n" +
-	"\x1dPERMISSION_IMMUNIZATIONS_READ\x10a\x12\x1d\n" +
-	"\x19PERMISSION_ALLERGIES_READ\x10b\x12\x1e\n" +
-	"\x1aPERMISSION_CARE_PLANS_READ\x10c\x12\x1f\n" +
-	"\x1bPERMISSION_DIAGNOSTICS_READ\x10d\x12\x1a\n" +
-	"\x16PERMISSION_CLAIMS_READ\x10e\x12\x1d\n" +
-	"\x19PERMISSION_DIRECTORY_READ\x10f\x12\"\n" +
-	"\x1ePERMISSION_CLINICAL_OTHER_READ\x10g\x12!\n" +
-	"\x1dPERMISSION_AUDIT_ENTRIES_LIST\x10x\x12!\n" +
-	"\x1dPERMISSION_AUDIT_ENTRIES_READ\x10y\x12#\n" +
-	"\x1fPERMISSION_AUDIT_ADDRESSES_READ\x10z\x12%\n" +
-	"!PERMISSION_AUDIT_CHECKPOINTS_READ\x10{\x12 \n" +
-	"\x1cPERMISSION_AUDIT_PROOFS_READ\x10|\x12\x1b\n" +
-	"\x17PERMISSION_AUDIT_EXPORT\x10}\x12 \n" +
-	"\x1cPERMISSION_AUDIT_ALERTS_LIST\x10~\x12\x1e\n" +
-	"\x19PERMISSION_BACKUPS_CREATE\x10\x8c\x01\x12\x1c\n" +
-	"\x17PERMISSION_BACKUPS_READ\x10\x8d\x01\x12\x1c\n" +
-	"\x17PERMISSION_BACKUPS_LIST\x10\x8e\x01\x12\x1f\n" +
-	"\x1aPERMISSION_BACKUPS_RESTORE\x10\x8f\x01:N\n" +
+	"\x1a\x04\x98\xb5\x18\x02\x12#\n" +
+	"\x19PERMISSION_PRACTICES_READ\x10\v\x1a\x04\x98\xb5\x18\x02\x12#\n" +
+	"\x19PERMISSION_PRACTICES_LIST\x10\f\x1a\x04\x98\xb5\x18\x02\x12%\n" +
+	"\x1bPERMISSION_PRACTICES_UPDATE\x10\r\x1a\x04\x98\xb5\x18\x02\x12*\n" +
+	" PERMISSION_BILLING_SETTINGS_READ\x10\x0e\x1a\x04\x98\xb5\x18\x03\x12,\n" +
+	"\"PERMISSION_BILLING_SETTINGS_UPDATE\x10\x0f\x1a\x04\x98\xb5\x18\x03\x12!\n" +
+	"\x17PERMISSION_USERS_CREATE\x10\x14\x1a\x04\x98\xb5\x18\x04\x12\x1f\n" +
+	"\x15PERMISSION_USERS_READ\x10\x15\x1a\x04\x98\xb5\x18\x04\x12\x1f\n" +
+	"\x15PERMISSION_USERS_LIST\x10\x16\x1a\x04\x98\xb5\x18\x04\x12!\n" +
+	"\x17PERMISSION_USERS_UPDATE\x10\x17\x1a\x04\x98\xb5\x18\x04\x12\"\n" +
+	"\x18PERMISSION_USERS_DISABLE\x10\x18\x1a\x04\x98\xb5\x18\x04\x12'\n" +
+	"\x1dPERMISSION_USERS_CONTACT_READ\x10\x19\x1a\x04\x98\xb5\x18\x04\x12'\n" +
+	"\x1dPERMISSION_USERS_SESSIONS_END\x10\x1a\x1a\x04\x98\xb5\x18\x04\x12\x1f\n" +
+	"\x15PERMISSION_STAFF_LIST\x10\x1b\x1a\x04\x98\xb5\x18\x04\x12!\n" +
+	"\x17PERMISSION_STAFF_ASSIGN\x10\x1c\x1a\x04\x98\xb5\x18\x04\x12#\n" +
+	"\x19PERMISSION_STAFF_UNASSIGN\x10\x1d\x1a\x04\x98\xb5\x18\x04\x12)\n" +
+	"\x1fPERMISSION_STAFF_MODULES_UPDATE\x10\x1e\x1a\x04\x98\xb5\x18\x04\x12\x1f\n" +
+	"\x15PERMISSION_ROLES_READ\x10\x1f\x1a\x04\x98\xb5\x18\x04\x12!\n" +
+	"\x17PERMISSION_USERS_UNLOCK\x10 \x1a\x04\x98\xb5\x18\x04\x12*\n" +
+	" PERMISSION_USERS_TRAINING_RECORD\x10!\x1a\x04\x98\xb5\x18\x04\x12!\n" +
+	"\x17PERMISSION_ROLES_MANAGE\x10\"\x1a\x04\x98\xb5\x18\x04\x12 \n" +
+	"\x16PERMISSION_GRANTS_LIST\x10#\x1a\x04\x98\xb5\x18\x04\x12\"\n" +
+	"\x18PERMISSION_GRANTS_DECIDE\x10$\x1a\x04\x98\xb5\x18\x04\x12\"\n" +
+	"\x18PERMISSION_GRANTS_REVOKE\x10%\x1a\x04\x98\xb5\x18\x04\x12\"\n" +
+	"\x18PERMISSION_PATIENTS_READ\x10(\x1a\x04\x98\xb5\x18\x05\x12\"\n" +
+	"\x18PERMISSION_PATIENTS_LIST\x10)\x1a\x04\x98\xb5\x18\x05\x12$\n" +
+	"\x1aPERMISSION_PATIENTS_SEARCH\x10*\x1a\x04\x98\xb5\x18\x05\x12$\n" +
+	"\x1aPERMISSION_PATIENTS_CREATE\x10+\x1a\x04\x98\xb5\x18\x05\x12$\n" +
+	"\x1aPERMISSION_PATIENTS_UPDATE\x10,\x1a\x04\x98\xb5\x18\x05\x12$\n" +
+	"\x1aPERMISSION_PATIENTS_DELETE\x10-\x1a\x04\x98\xb5\x18\x05\x12$\n" +
+	"\x1aPERMISSION_PATIENTS_IMPORT\x10.\x1a\x04\x98\xb5\x18\x05\x12.\n" +
+	"$PERMISSION_PATIENTS_NATIONAL_ID_READ\x10/\x1a\x04\x98\xb5\x18\x05\x12*\n" +
+	" PERMISSION_PATIENTS_CONTACT_READ\x100\x1a\x04\x98\xb5\x18\x05\x12#\n" +
+	"\x19PERMISSION_CARE_TEAM_READ\x101\x1a\x04\x98\xb5\x18\x05\x12\"\n" +
+	"\x18PERMISSION_CARE_TEAM_ADD\x102\x1a\x04\x98\xb5\x18\x05\x12%\n" +
+	"\x1bPERMISSION_CARE_TEAM_REMOVE\x103\x1a\x04\x98\xb5\x18\x05\x12,\n" +
+	"\"PERMISSION_PATIENTS_SCOPE_PRACTICE\x104\x1a\x04\x98\xb5\x18\x05\x12\x1f\n" +
+	"\x15PERMISSION_NOTES_READ\x10<\x1a\x04\x98\xb5\x18\x06\x12\x1f\n" +
+	"\x15PERMISSION_NOTES_LIST\x10=\x1a\x04\x98\xb5\x18\x06\x12!\n" +
+	"\x17PERMISSION_NOTES_CREATE\x10>\x1a\x04\x98\xb5\x18\x06\x12!\n" +
+	"\x17PERMISSION_NOTES_UPDATE\x10?\x1a\x04\x98\xb5\x18\x06\x12!\n" +
+	"\x17PERMISSION_NOTES_DELETE\x10@\x1a\x04\x98\xb5\x18\x06\x12'\n" +
+	"\x1dPERMISSION_PRESCRIPTIONS_READ\x10F\x1a\x04\x98\xb5\x18\a\x12'\n" +
+	"\x1dPERMISSION_PRESCRIPTIONS_LIST\x10G\x1a\x04\x98\xb5\x18\a\x12)\n" +
+	"\x1fPERMISSION_PRESCRIPTIONS_CREATE\x10H\x1a\x04\x98\xb5\x18\a\x12)\n" +
+	"\x1fPERMISSION_PRESCRIPTIONS_UPDATE\x10I\x1a\x04\x98\xb5\x18\a\x12)\n" +
+	"\x1fPERMISSION_PRESCRIPTIONS_DELETE\x10J\x1a\x04\x98\xb5\x18\a\x12&\n" +
+	"\x1cPERMISSION_APPOINTMENTS_READ\x10P\x1a\x04\x98\xb5\x18\b\x12&\n" +
+	"\x1cPERMISSION_APPOINTMENTS_LIST\x10Q\x1a\x04\x98\xb5\x18\b\x12(\n" +
+	"\x1ePERMISSION_APPOINTMENTS_CREATE\x10R\x1a\x04\x98\xb5\x18\b\x12(\n" +
+	"\x1ePERMISSION_APPOINTMENTS_UPDATE\x10S\x1a\x04\x98\xb5\x18\b\x12(\n" +
+	"\x1ePERMISSION_APPOINTMENTS_DELETE\x10T\x1a\x04\x98\xb5\x18\b\x12-\n" +
+	"#PERMISSION_APPOINTMENTS_REASON_READ\x10U\x1a\x04\x98\xb5\x18\b\x12\x1e\n" +
+	"\x14PERMISSION_FHIR_READ\x10Z\x1a\x04\x98\xb5\x18\t\x12\x1e\n" +
+	"\x14PERMISSION_FHIR_LIST\x10[\x1a\x04\x98\xb5\x18\t\x12&\n" +
+	"\x1cPERMISSION_FHIR_HISTORY_READ\x10\\\x1a\x04\x98\xb5\x18\t\x12$\n" +
+	"\x1aPERMISSION_ENCOUNTERS_READ\x10]\x1a\x04\x98\xb5\x18\t\x12&\n" +
+	"\x1cPERMISSION_OBSERVATIONS_READ\x10^\x1a\x04\x98\xb5\x18\t\x12$\n" +
+	"\x1aPERMISSION_CONDITIONS_READ\x10_\x1a\x04\x98\xb5\x18\t\x12$\n" +
+	"\x1aPERMISSION_PROCEDURES_READ\x10`\x1a\x04\x98\xb5\x18\t\x12'\n" +
+	"\x1dPERMISSION_IMMUNIZATIONS_READ\x10a\x1a\x04\x98\xb5\x18\t\x12#\n" +
+	"\x19PERMISSION_ALLERGIES_READ\x10b\x1a\x04\x98\xb5\x18\t\x12$\n" +
+	"\x1aPERMISSION_CARE_PLANS_READ\x10c\x1a\x04\x98\xb5\x18\t\x12%\n" +
+	"\x1bPERMISSION_DIAGNOSTICS_READ\x10d\x1a\x04\x98\xb5\x18\t\x12 \n" +
+	"\x16PERMISSION_CLAIMS_READ\x10e\x1a\x04\x98\xb5\x18\t\x12#\n" +
+	"\x19PERMISSION_DIRECTORY_READ\x10f\x1a\x04\x98\xb5\x18\t\x12(\n" +
+	"\x1ePERMISSION_CLINICAL_OTHER_READ\x10g\x1a\x04\x98\xb5\x18\t\x12'\n" +
+	"\x1dPERMISSION_AUDIT_ENTRIES_LIST\x10x\x1a\x04\x98\xb5\x18\n" +
+	"\x12'\n" +
+	"\x1dPERMISSION_AUDIT_ENTRIES_READ\x10y\x1a\x04\x98\xb5\x18\n" +
+	"\x12)\n" +
+	"\x1fPERMISSION_AUDIT_ADDRESSES_READ\x10z\x1a\x04\x98\xb5\x18\n" +
+	"\x12+\n" +
+	"!PERMISSION_AUDIT_CHECKPOINTS_READ\x10{\x1a\x04\x98\xb5\x18\n" +
+	"\x12&\n" +
+	"\x1cPERMISSION_AUDIT_PROOFS_READ\x10|\x1a\x04\x98\xb5\x18\n" +
+	"\x12!\n" +
+	"\x17PERMISSION_AUDIT_EXPORT\x10}\x1a\x04\x98\xb5\x18\n" +
+	"\x12&\n" +
+	"\x1cPERMISSION_AUDIT_ALERTS_LIST\x10~\x1a\x04\x98\xb5\x18\n" +
+	"\x12$\n" +
+	"\x19PERMISSION_BACKUPS_CREATE\x10\x8c\x01\x1a\x04\x98\xb5\x18\v\x12\"\n" +
+	"\x17PERMISSION_BACKUPS_READ\x10\x8d\x01\x1a\x04\x98\xb5\x18\v\x12\"\n" +
+	"\x17PERMISSION_BACKUPS_LIST\x10\x8e\x01\x1a\x04\x98\xb5\x18\v\x12%\n" +
+	"\x1aPERMISSION_BACKUPS_RESTORE\x10\x8f\x01\x1a\x04\x98\xb5\x18\v\x12,\n" +
+	"!PERMISSION_SELF_COMPROMISE_REPORT\x10\xa0\x01\x1a\x04\x98\xb5\x18\x01\x12+\n" +
+	" PERMISSION_SELF_SIGN_INS_APPROVE\x10\xa1\x01\x1a\x04\x98\xb5\x18\x01\x12)\n" +
+	"\x1ePERMISSION_SELF_GRANTS_REQUEST\x10\xa2\x01\x1a\x04\x98\xb5\x18\x01\x12)\n" +
+	"\x1ePERMISSION_CERTIFICATIONS_READ\x10\xb4\x01\x1a\x04\x98\xb5\x18\f\x12+\n" +
+	" PERMISSION_CERTIFICATIONS_DECIDE\x10\xb5\x01\x1a\x04\x98\xb5\x18\f\x12)\n" +
+	"\x1ePERMISSION_PERMISSION_USE_READ\x10\xb6\x01\x1a\x04\x98\xb5\x18\f\x12\x1e\n" +
+	"\x13PERMISSION_BAA_READ\x10\xb7\x01\x1a\x04\x98\xb5\x18\f\x12 \n" +
+	"\x15PERMISSION_BAA_RECORD\x10\xb8\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
+	"\x16PERMISSION_POLICY_READ\x10\xb9\x01\x1a\x04\x98\xb5\x18\x02\x12#\n" +
+	"\x18PERMISSION_POLICY_UPDATE\x10\xba\x01\x1a\x04\x98\xb5\x18\x02\x12!\n" +
+	"\x16PERMISSION_BLOCKS_LIST\x10\xbb\x01\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_BLOCKS_DELETE\x10\xbc\x01\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_MESSAGES_SEND\x10\xc8\x01\x1a\x04\x98\xb5\x18\r\x12#\n" +
+	"\x18PERMISSION_MESSAGES_READ\x10\xc9\x01\x1a\x04\x98\xb5\x18\r\x12%\n" +
+	"\x1aPERMISSION_MESSAGES_REVIEW\x10\xca\x01\x1a\x04\x98\xb5\x18\r\x12#\n" +
+	"\x18PERMISSION_CONSENTS_READ\x10\xcb\x01\x1a\x04\x98\xb5\x18\r\x12%\n" +
+	"\x1aPERMISSION_CONSENTS_RECORD\x10\xcc\x01\x1a\x04\x98\xb5\x18\r\x12%\n" +
+	"\x1aPERMISSION_CONSENTS_REVOKE\x10\xcd\x01\x1a\x04\x98\xb5\x18\r\x12&\n" +
+	"\x1bPERMISSION_CAMPAIGNS_MANAGE\x10\xce\x01\x1a\x04\x98\xb5\x18\r:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
-	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05fieldB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"
+	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
+	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"
 
 var (
 	file_carekeep_access_v1_access_proto_rawDescOnce sync.Once
@@ -1015,35 +1382,40 @@ func file_carekeep_access_v1_access_proto_rawDescGZIP() []byte {
 	return file_carekeep_access_v1_access_proto_rawDescData
 }
 
-var file_carekeep_access_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_carekeep_access_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
 var file_carekeep_access_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_carekeep_access_v1_access_proto_goTypes = []any{
-	(Service)(0),                       // 0: carekeep.access.v1.Service
-	(Assurance)(0),                     // 1: carekeep.access.v1.Assurance
-	(RoleKind)(0),                      // 2: carekeep.access.v1.RoleKind
-	(Purpose)(0),                       // 3: carekeep.access.v1.Purpose
-	(Action)(0),                        // 4: carekeep.access.v1.Action
-	(Permission)(0),                    // 5: carekeep.access.v1.Permission
-	(*Rule)(nil),                       // 6: carekeep.access.v1.Rule
-	(*FieldRule)(nil),                  // 7: carekeep.access.v1.FieldRule
-	(*descriptorpb.MethodOptions)(nil), // 8: google.protobuf.MethodOptions
-	(*descriptorpb.FieldOptions)(nil),  // 9: google.protobuf.FieldOptions
+	(Service)(0),                          // 0: carekeep.access.v1.Service
+	(Assurance)(0),                        // 1: carekeep.access.v1.Assurance
+	(RoleKind)(0),                         // 2: carekeep.access.v1.RoleKind
+	(Purpose)(0),                          // 3: carekeep.access.v1.Purpose
+	(Action)(0),                           // 4: carekeep.access.v1.Action
+	(Gate)(0),                             // 5: carekeep.access.v1.Gate
+	(Module)(0),                           // 6: carekeep.access.v1.Module
+	(Permission)(0),                       // 7: carekeep.access.v1.Permission
+	(*Rule)(nil),                          // 8: carekeep.access.v1.Rule
+	(*FieldRule)(nil),                     // 9: carekeep.access.v1.FieldRule
+	(*descriptorpb.MethodOptions)(nil),    // 10: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),     // 11: google.protobuf.FieldOptions
+	(*descriptorpb.EnumValueOptions)(nil), // 12: google.protobuf.EnumValueOptions
 }
 var file_carekeep_access_v1_access_proto_depIdxs = []int32{
-	5, // 0: carekeep.access.v1.Rule.permission:type_name -> carekeep.access.v1.Permission
-	0, // 1: carekeep.access.v1.Rule.callers:type_name -> carekeep.access.v1.Service
-	1, // 2: carekeep.access.v1.Rule.assurance:type_name -> carekeep.access.v1.Assurance
-	4, // 3: carekeep.access.v1.Rule.action:type_name -> carekeep.access.v1.Action
-	5, // 4: carekeep.access.v1.FieldRule.permission:type_name -> carekeep.access.v1.Permission
-	8, // 5: carekeep.access.v1.rule:extendee -> google.protobuf.MethodOptions
-	9, // 6: carekeep.access.v1.field:extendee -> google.protobuf.FieldOptions
-	6, // 7: carekeep.access.v1.rule:type_name -> carekeep.access.v1.Rule
-	7, // 8: carekeep.access.v1.field:type_name -> carekeep.access.v1.FieldRule
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	7, // [7:9] is the sub-list for extension type_name
-	5, // [5:7] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	7,  // 0: carekeep.access.v1.Rule.permission:type_name -> carekeep.access.v1.Permission
+	0,  // 1: carekeep.access.v1.Rule.callers:type_name -> carekeep.access.v1.Service
+	1,  // 2: carekeep.access.v1.Rule.assurance:type_name -> carekeep.access.v1.Assurance
+	4,  // 3: carekeep.access.v1.Rule.action:type_name -> carekeep.access.v1.Action
+	7,  // 4: carekeep.access.v1.FieldRule.permission:type_name -> carekeep.access.v1.Permission
+	10, // 5: carekeep.access.v1.rule:extendee -> google.protobuf.MethodOptions
+	11, // 6: carekeep.access.v1.field:extendee -> google.protobuf.FieldOptions
+	12, // 7: carekeep.access.v1.module:extendee -> google.protobuf.EnumValueOptions
+	8,  // 8: carekeep.access.v1.rule:type_name -> carekeep.access.v1.Rule
+	9,  // 9: carekeep.access.v1.field:type_name -> carekeep.access.v1.FieldRule
+	6,  // 10: carekeep.access.v1.module:type_name -> carekeep.access.v1.Module
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	8,  // [8:11] is the sub-list for extension type_name
+	5,  // [5:8] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_access_v1_access_proto_init() }
@@ -1056,9 +1428,9 @@ func file_carekeep_access_v1_access_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_access_v1_access_proto_rawDesc), len(file_carekeep_access_v1_access_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      8,
 			NumMessages:   2,
-			NumExtensions: 2,
+			NumExtensions: 3,
 			NumServices:   0,
 		},
 		GoTypes:           file_carekeep_access_v1_access_proto_goTypes,

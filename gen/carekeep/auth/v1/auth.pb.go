@@ -26,6 +26,75 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Method is a way of proving who one is.
+type Method int32
+
+const (
+	Method_METHOD_UNSPECIFIED   Method = 0
+	Method_METHOD_PASSWORD      Method = 1
+	Method_METHOD_TOTP          Method = 2
+	Method_METHOD_SMS           Method = 3
+	Method_METHOD_EMAIL         Method = 4
+	Method_METHOD_PASSKEY       Method = 5
+	Method_METHOD_RECOVERY_CODE Method = 6
+	Method_METHOD_QR            Method = 7
+	// Another identity provider.
+	Method_METHOD_EXTERNAL Method = 8
+)
+
+// Enum value maps for Method.
+var (
+	Method_name = map[int32]string{
+		0: "METHOD_UNSPECIFIED",
+		1: "METHOD_PASSWORD",
+		2: "METHOD_TOTP",
+		3: "METHOD_SMS",
+		4: "METHOD_EMAIL",
+		5: "METHOD_PASSKEY",
+		6: "METHOD_RECOVERY_CODE",
+		7: "METHOD_QR",
+		8: "METHOD_EXTERNAL",
+	}
+	Method_value = map[string]int32{
+		"METHOD_UNSPECIFIED":   0,
+		"METHOD_PASSWORD":      1,
+		"METHOD_TOTP":          2,
+		"METHOD_SMS":           3,
+		"METHOD_EMAIL":         4,
+		"METHOD_PASSKEY":       5,
+		"METHOD_RECOVERY_CODE": 6,
+		"METHOD_QR":            7,
+		"METHOD_EXTERNAL":      8,
+	}
+)
+
+func (x Method) Enum() *Method {
+	p := new(Method)
+	*p = x
+	return p
+}
+
+func (x Method) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Method) Descriptor() protoreflect.EnumDescriptor {
+	return file_carekeep_auth_v1_auth_proto_enumTypes[0].Descriptor()
+}
+
+func (Method) Type() protoreflect.EnumType {
+	return &file_carekeep_auth_v1_auth_proto_enumTypes[0]
+}
+
+func (x Method) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Method.Descriptor instead.
+func (Method) EnumDescriptor() ([]byte, []int) {
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{0}
+}
+
 type NextStep int32
 
 const (
@@ -33,6 +102,8 @@ const (
 	NextStep_NEXT_STEP_NONE        NextStep = 1
 	NextStep_NEXT_STEP_VERIFY_TOTP NextStep = 2
 	NextStep_NEXT_STEP_ENROL_TOTP  NextStep = 3
+	// Give one of second_factors: there is one, and it is not TOTP.
+	NextStep_NEXT_STEP_VERIFY NextStep = 4
 )
 
 // Enum value maps for NextStep.
@@ -42,12 +113,14 @@ var (
 		1: "NEXT_STEP_NONE",
 		2: "NEXT_STEP_VERIFY_TOTP",
 		3: "NEXT_STEP_ENROL_TOTP",
+		4: "NEXT_STEP_VERIFY",
 	}
 	NextStep_value = map[string]int32{
 		"NEXT_STEP_UNSPECIFIED": 0,
 		"NEXT_STEP_NONE":        1,
 		"NEXT_STEP_VERIFY_TOTP": 2,
 		"NEXT_STEP_ENROL_TOTP":  3,
+		"NEXT_STEP_VERIFY":      4,
 	}
 )
 
@@ -62,11 +135,11 @@ func (x NextStep) String() string {
 }
 
 func (NextStep) Descriptor() protoreflect.EnumDescriptor {
-	return file_carekeep_auth_v1_auth_proto_enumTypes[0].Descriptor()
+	return file_carekeep_auth_v1_auth_proto_enumTypes[1].Descriptor()
 }
 
 func (NextStep) Type() protoreflect.EnumType {
-	return &file_carekeep_auth_v1_auth_proto_enumTypes[0]
+	return &file_carekeep_auth_v1_auth_proto_enumTypes[1]
 }
 
 func (x NextStep) Number() protoreflect.EnumNumber {
@@ -75,7 +148,7 @@ func (x NextStep) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NextStep.Descriptor instead.
 func (NextStep) EnumDescriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{0}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{1}
 }
 
 type SignInRequest struct {
@@ -84,10 +157,8 @@ type SignInRequest struct {
 	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
 	// The current one-time code; may be given later with VerifyTotp.
-	TotpCode string `protobuf:"bytes,3,opt,name=totp_code,json=totpCode,proto3" json:"totp_code,omitempty"`
-	// The client's address and user agent. Set by the gateway, which overwrites whatever a client sends.
-	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
-	UserAgent     string `protobuf:"bytes,5,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	TotpCode      string  `protobuf:"bytes,3,opt,name=totp_code,json=totpCode,proto3" json:"totp_code,omitempty"`
+	Client        *Client `protobuf:"bytes,6,opt,name=client,proto3" json:"client,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,18 +214,92 @@ func (x *SignInRequest) GetTotpCode() string {
 	return ""
 }
 
-func (x *SignInRequest) GetAddress() string {
+func (x *SignInRequest) GetClient() *Client {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+// Client says where a request comes from. The gateway fills it in, from the connection and
+// the headers, and overwrites whatever a client sends.
+type Client struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Address   string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	UserAgent string                 `protobuf:"bytes,2,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// The Accept-Language header.
+	AcceptLanguage string `protobuf:"bytes,3,opt,name=accept_language,json=acceptLanguage,proto3" json:"accept_language,omitempty"`
+	// What an earlier answer gave as device_token: from the cookie, or the header X-Device-Token.
+	DeviceToken string `protobuf:"bytes,4,opt,name=device_token,json=deviceToken,proto3" json:"device_token,omitempty"`
+	// True where session and device travel as cookies: the session is then bound to the device's cookie.
+	Cookies       bool `protobuf:"varint,5,opt,name=cookies,proto3" json:"cookies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Client) Reset() {
+	*x = Client{}
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Client) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Client) ProtoMessage() {}
+
+func (x *Client) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Client.ProtoReflect.Descriptor instead.
+func (*Client) Descriptor() ([]byte, []int) {
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Client) GetAddress() string {
 	if x != nil {
 		return x.Address
 	}
 	return ""
 }
 
-func (x *SignInRequest) GetUserAgent() string {
+func (x *Client) GetUserAgent() string {
 	if x != nil {
 		return x.UserAgent
 	}
 	return ""
+}
+
+func (x *Client) GetAcceptLanguage() string {
+	if x != nil {
+		return x.AcceptLanguage
+	}
+	return ""
+}
+
+func (x *Client) GetDeviceToken() string {
+	if x != nil {
+		return x.DeviceToken
+	}
+	return ""
+}
+
+func (x *Client) GetCookies() bool {
+	if x != nil {
+		return x.Cookies
+	}
+	return false
 }
 
 type SignInResponse struct {
@@ -169,14 +314,19 @@ type SignInResponse struct {
 	// What is still missing for AAL2.
 	NextStep NextStep `protobuf:"varint,5,opt,name=next_step,json=nextStep,proto3,enum=carekeep.auth.v1.NextStep" json:"next_step,omitempty"`
 	// "users/{uuid}".
-	User          string `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
+	User string `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
+	// Names this device at the next sign-in. Empty where the request named a device that is known.
+	// Keep it for as long as the device is used; the gateway also sets it as a cookie.
+	DeviceToken string `protobuf:"bytes,7,opt,name=device_token,json=deviceToken,proto3" json:"device_token,omitempty"`
+	// The second factors that the user could give now, the strongest first.
+	SecondFactors []Method `protobuf:"varint,8,rep,packed,name=second_factors,json=secondFactors,proto3,enum=carekeep.auth.v1.Method" json:"second_factors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SignInResponse) Reset() {
 	*x = SignInResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[1]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -188,7 +338,7 @@ func (x *SignInResponse) String() string {
 func (*SignInResponse) ProtoMessage() {}
 
 func (x *SignInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[1]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -201,7 +351,7 @@ func (x *SignInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignInResponse.ProtoReflect.Descriptor instead.
 func (*SignInResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{1}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SignInResponse) GetSessionToken() string {
@@ -246,6 +396,20 @@ func (x *SignInResponse) GetUser() string {
 	return ""
 }
 
+func (x *SignInResponse) GetDeviceToken() string {
+	if x != nil {
+		return x.DeviceToken
+	}
+	return ""
+}
+
+func (x *SignInResponse) GetSecondFactors() []Method {
+	if x != nil {
+		return x.SecondFactors
+	}
+	return nil
+}
+
 type VerifyTotpRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TotpCode      string                 `protobuf:"bytes,1,opt,name=totp_code,json=totpCode,proto3" json:"totp_code,omitempty"`
@@ -255,7 +419,7 @@ type VerifyTotpRequest struct {
 
 func (x *VerifyTotpRequest) Reset() {
 	*x = VerifyTotpRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[2]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -267,7 +431,7 @@ func (x *VerifyTotpRequest) String() string {
 func (*VerifyTotpRequest) ProtoMessage() {}
 
 func (x *VerifyTotpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[2]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -280,7 +444,7 @@ func (x *VerifyTotpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyTotpRequest.ProtoReflect.Descriptor instead.
 func (*VerifyTotpRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{2}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *VerifyTotpRequest) GetTotpCode() string {
@@ -298,7 +462,7 @@ type SignOutRequest struct {
 
 func (x *SignOutRequest) Reset() {
 	*x = SignOutRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[3]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +474,7 @@ func (x *SignOutRequest) String() string {
 func (*SignOutRequest) ProtoMessage() {}
 
 func (x *SignOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[3]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +487,7 @@ func (x *SignOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutRequest.ProtoReflect.Descriptor instead.
 func (*SignOutRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{3}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{4}
 }
 
 type SignOutResponse struct {
@@ -334,7 +498,7 @@ type SignOutResponse struct {
 
 func (x *SignOutResponse) Reset() {
 	*x = SignOutResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[4]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +510,7 @@ func (x *SignOutResponse) String() string {
 func (*SignOutResponse) ProtoMessage() {}
 
 func (x *SignOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[4]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,24 +523,22 @@ func (x *SignOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutResponse.ProtoReflect.Descriptor instead.
 func (*SignOutResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{4}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{5}
 }
 
 type AcceptInvitationRequest struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	InvitationToken string                 `protobuf:"bytes,1,opt,name=invitation_token,json=invitationToken,proto3" json:"invitation_token,omitempty"`
 	// 8 to 256 characters (SP 800-63B-4 section 3.1.1), zxcvbn score 3 or more.
-	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
-	// Set by the gateway, as in SignInRequest.
-	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	UserAgent     string `protobuf:"bytes,4,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	Password      string  `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	Client        *Client `protobuf:"bytes,5,opt,name=client,proto3" json:"client,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AcceptInvitationRequest) Reset() {
 	*x = AcceptInvitationRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[5]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +550,7 @@ func (x *AcceptInvitationRequest) String() string {
 func (*AcceptInvitationRequest) ProtoMessage() {}
 
 func (x *AcceptInvitationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[5]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +563,7 @@ func (x *AcceptInvitationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptInvitationRequest.ProtoReflect.Descriptor instead.
 func (*AcceptInvitationRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{5}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AcceptInvitationRequest) GetInvitationToken() string {
@@ -418,18 +580,11 @@ func (x *AcceptInvitationRequest) GetPassword() string {
 	return ""
 }
 
-func (x *AcceptInvitationRequest) GetAddress() string {
+func (x *AcceptInvitationRequest) GetClient() *Client {
 	if x != nil {
-		return x.Address
+		return x.Client
 	}
-	return ""
-}
-
-func (x *AcceptInvitationRequest) GetUserAgent() string {
-	if x != nil {
-		return x.UserAgent
-	}
-	return ""
+	return nil
 }
 
 type EnrolTotpRequest struct {
@@ -440,7 +595,7 @@ type EnrolTotpRequest struct {
 
 func (x *EnrolTotpRequest) Reset() {
 	*x = EnrolTotpRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[6]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +607,7 @@ func (x *EnrolTotpRequest) String() string {
 func (*EnrolTotpRequest) ProtoMessage() {}
 
 func (x *EnrolTotpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[6]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +620,7 @@ func (x *EnrolTotpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrolTotpRequest.ProtoReflect.Descriptor instead.
 func (*EnrolTotpRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{6}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{7}
 }
 
 type EnrolTotpResponse struct {
@@ -479,7 +634,7 @@ type EnrolTotpResponse struct {
 
 func (x *EnrolTotpResponse) Reset() {
 	*x = EnrolTotpResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[7]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +646,7 @@ func (x *EnrolTotpResponse) String() string {
 func (*EnrolTotpResponse) ProtoMessage() {}
 
 func (x *EnrolTotpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[7]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +659,7 @@ func (x *EnrolTotpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrolTotpResponse.ProtoReflect.Descriptor instead.
 func (*EnrolTotpResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{7}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EnrolTotpResponse) GetSecret() string {
@@ -530,7 +685,7 @@ type ConfirmTotpRequest struct {
 
 func (x *ConfirmTotpRequest) Reset() {
 	*x = ConfirmTotpRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[8]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +697,7 @@ func (x *ConfirmTotpRequest) String() string {
 func (*ConfirmTotpRequest) ProtoMessage() {}
 
 func (x *ConfirmTotpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[8]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +710,7 @@ func (x *ConfirmTotpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmTotpRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmTotpRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{8}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ConfirmTotpRequest) GetTotpCode() string {
@@ -575,7 +730,7 @@ type ChangePasswordRequest struct {
 
 func (x *ChangePasswordRequest) Reset() {
 	*x = ChangePasswordRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[9]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +742,7 @@ func (x *ChangePasswordRequest) String() string {
 func (*ChangePasswordRequest) ProtoMessage() {}
 
 func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[9]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +755,7 @@ func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
 func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{9}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ChangePasswordRequest) GetCurrentPassword() string {
@@ -625,7 +780,7 @@ type ChangePasswordResponse struct {
 
 func (x *ChangePasswordResponse) Reset() {
 	*x = ChangePasswordResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +792,7 @@ func (x *ChangePasswordResponse) String() string {
 func (*ChangePasswordResponse) ProtoMessage() {}
 
 func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +805,7 @@ func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordResponse.ProtoReflect.Descriptor instead.
 func (*ChangePasswordResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{10}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{11}
 }
 
 type GetSelfRequest struct {
@@ -661,7 +816,7 @@ type GetSelfRequest struct {
 
 func (x *GetSelfRequest) Reset() {
 	*x = GetSelfRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +828,7 @@ func (x *GetSelfRequest) String() string {
 func (*GetSelfRequest) ProtoMessage() {}
 
 func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,22 +841,24 @@ func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfRequest.ProtoReflect.Descriptor instead.
 func (*GetSelfRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{11}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{12}
 }
 
 // Self is the caller.
 type Self struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	User          *User                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
-	Assurance     v1.Assurance           `protobuf:"varint,2,opt,name=assurance,proto3,enum=carekeep.access.v1.Assurance" json:"assurance,omitempty"`
-	Permissions   []v1.Permission        `protobuf:"varint,3,rep,packed,name=permissions,proto3,enum=carekeep.access.v1.Permission" json:"permissions,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	User        *User                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Assurance   v1.Assurance           `protobuf:"varint,2,opt,name=assurance,proto3,enum=carekeep.access.v1.Assurance" json:"assurance,omitempty"`
+	Permissions []v1.Permission        `protobuf:"varint,3,rep,packed,name=permissions,proto3,enum=carekeep.access.v1.Permission" json:"permissions,omitempty"`
+	// Conditions that take permissions over patient data away until they are mended.
+	Gates         []v1.Gate `protobuf:"varint,4,rep,packed,name=gates,proto3,enum=carekeep.access.v1.Gate" json:"gates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Self) Reset() {
 	*x = Self{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +870,7 @@ func (x *Self) String() string {
 func (*Self) ProtoMessage() {}
 
 func (x *Self) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +883,7 @@ func (x *Self) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Self.ProtoReflect.Descriptor instead.
 func (*Self) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{12}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Self) GetUser() *User {
@@ -750,6 +907,13 @@ func (x *Self) GetPermissions() []v1.Permission {
 	return nil
 }
 
+func (x *Self) GetGates() []v1.Gate {
+	if x != nil {
+		return x.Gates
+	}
+	return nil
+}
+
 type ListSessionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -758,7 +922,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +934,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +947,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{13}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{14}
 }
 
 type ListSessionsResponse struct {
@@ -795,7 +959,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[14]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +971,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[14]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +984,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{14}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -840,14 +1004,18 @@ type Session struct {
 	UserAgent   string                 `protobuf:"bytes,5,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
 	Assurance   v1.Assurance           `protobuf:"varint,6,opt,name=assurance,proto3,enum=carekeep.access.v1.Assurance" json:"assurance,omitempty"`
 	// True for the session that asks.
-	Current       bool `protobuf:"varint,7,opt,name=current,proto3" json:"current,omitempty"`
+	Current bool `protobuf:"varint,7,opt,name=current,proto3" json:"current,omitempty"`
+	// How its user proved who they are.
+	Methods []Method `protobuf:"varint,8,rep,packed,name=methods,proto3,enum=carekeep.auth.v1.Method" json:"methods,omitempty"`
+	// "devices/{uuid}".
+	Device        string `protobuf:"bytes,9,opt,name=device,proto3" json:"device,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[15]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +1027,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[15]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +1040,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{15}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Session) GetName() string {
@@ -924,6 +1092,20 @@ func (x *Session) GetCurrent() bool {
 	return false
 }
 
+func (x *Session) GetMethods() []Method {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *Session) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
 type EndSessionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -933,7 +1115,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[16]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1127,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[16]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1140,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{16}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EndSessionRequest) GetName() string {
@@ -976,7 +1158,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[17]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1170,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[17]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,17 +1183,16 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{17}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{18}
 }
 
 type AdmitRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	SessionToken string                 `protobuf:"bytes,1,opt,name=session_token,json=sessionToken,proto3" json:"session_token,omitempty"`
 	// The service that the caller token is for, and the full name of the RPC.
-	Audience  v1.Service `protobuf:"varint,2,opt,name=audience,proto3,enum=carekeep.access.v1.Service" json:"audience,omitempty"`
-	Method    string     `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
-	Address   string     `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
-	UserAgent string     `protobuf:"bytes,5,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	Audience v1.Service `protobuf:"varint,2,opt,name=audience,proto3,enum=carekeep.access.v1.Service" json:"audience,omitempty"`
+	Method   string     `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	Client   *Client    `protobuf:"bytes,8,opt,name=client,proto3" json:"client,omitempty"`
 	// Unspecified: the usual purpose of the caller's role.
 	Purpose v1.Purpose `protobuf:"varint,6,opt,name=purpose,proto3,enum=carekeep.access.v1.Purpose" json:"purpose,omitempty"`
 	// True for a request that a page makes by itself, such as polling: it does not keep the session from idling out (claim DH-29).
@@ -1022,7 +1203,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[18]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1215,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[18]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1228,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{18}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AdmitRequest) GetSessionToken() string {
@@ -1071,18 +1252,11 @@ func (x *AdmitRequest) GetMethod() string {
 	return ""
 }
 
-func (x *AdmitRequest) GetAddress() string {
+func (x *AdmitRequest) GetClient() *Client {
 	if x != nil {
-		return x.Address
+		return x.Client
 	}
-	return ""
-}
-
-func (x *AdmitRequest) GetUserAgent() string {
-	if x != nil {
-		return x.UserAgent
-	}
-	return ""
+	return nil
 }
 
 func (x *AdmitRequest) GetPurpose() v1.Purpose {
@@ -1109,7 +1283,7 @@ type AdmitResponse struct {
 
 func (x *AdmitResponse) Reset() {
 	*x = AdmitResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[19]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1295,7 @@ func (x *AdmitResponse) String() string {
 func (*AdmitResponse) ProtoMessage() {}
 
 func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[19]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1308,7 @@ func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
 func (*AdmitResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{19}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AdmitResponse) GetCallerToken() string {
@@ -1159,7 +1333,7 @@ type Practice struct {
 
 func (x *Practice) Reset() {
 	*x = Practice{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[20]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1345,7 @@ func (x *Practice) String() string {
 func (*Practice) ProtoMessage() {}
 
 func (x *Practice) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[20]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1358,7 @@ func (x *Practice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Practice.ProtoReflect.Descriptor instead.
 func (*Practice) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{20}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Practice) GetName() string {
@@ -1243,7 +1417,7 @@ type CreatePracticeRequest struct {
 
 func (x *CreatePracticeRequest) Reset() {
 	*x = CreatePracticeRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[21]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1429,7 @@ func (x *CreatePracticeRequest) String() string {
 func (*CreatePracticeRequest) ProtoMessage() {}
 
 func (x *CreatePracticeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[21]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1442,7 @@ func (x *CreatePracticeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePracticeRequest.ProtoReflect.Descriptor instead.
 func (*CreatePracticeRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{21}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreatePracticeRequest) GetDisplayName() string {
@@ -1308,7 +1482,7 @@ type GetPracticeRequest struct {
 
 func (x *GetPracticeRequest) Reset() {
 	*x = GetPracticeRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[22]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1494,7 @@ func (x *GetPracticeRequest) String() string {
 func (*GetPracticeRequest) ProtoMessage() {}
 
 func (x *GetPracticeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[22]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1507,7 @@ func (x *GetPracticeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPracticeRequest.ProtoReflect.Descriptor instead.
 func (*GetPracticeRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{22}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetPracticeRequest) GetName() string {
@@ -1354,7 +1528,7 @@ type ListPracticesRequest struct {
 
 func (x *ListPracticesRequest) Reset() {
 	*x = ListPracticesRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[23]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1540,7 @@ func (x *ListPracticesRequest) String() string {
 func (*ListPracticesRequest) ProtoMessage() {}
 
 func (x *ListPracticesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[23]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1553,7 @@ func (x *ListPracticesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPracticesRequest.ProtoReflect.Descriptor instead.
 func (*ListPracticesRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{23}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListPracticesRequest) GetPageSize() int32 {
@@ -1406,7 +1580,7 @@ type ListPracticesResponse struct {
 
 func (x *ListPracticesResponse) Reset() {
 	*x = ListPracticesResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[24]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1592,7 @@ func (x *ListPracticesResponse) String() string {
 func (*ListPracticesResponse) ProtoMessage() {}
 
 func (x *ListPracticesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[24]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1605,7 @@ func (x *ListPracticesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPracticesResponse.ProtoReflect.Descriptor instead.
 func (*ListPracticesResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{24}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListPracticesResponse) GetPractices() []*Practice {
@@ -1458,7 +1632,7 @@ type UpdatePracticeRequest struct {
 
 func (x *UpdatePracticeRequest) Reset() {
 	*x = UpdatePracticeRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[25]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1644,7 @@ func (x *UpdatePracticeRequest) String() string {
 func (*UpdatePracticeRequest) ProtoMessage() {}
 
 func (x *UpdatePracticeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[25]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1657,7 @@ func (x *UpdatePracticeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePracticeRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePracticeRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{25}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdatePracticeRequest) GetPractice() *Practice {
@@ -1512,7 +1686,7 @@ type BillingSettings struct {
 
 func (x *BillingSettings) Reset() {
 	*x = BillingSettings{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[26]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1698,7 @@ func (x *BillingSettings) String() string {
 func (*BillingSettings) ProtoMessage() {}
 
 func (x *BillingSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[26]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1711,7 @@ func (x *BillingSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BillingSettings.ProtoReflect.Descriptor instead.
 func (*BillingSettings) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{26}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BillingSettings) GetLegalName() string {
@@ -1576,7 +1750,7 @@ type GetBillingSettingsRequest struct {
 
 func (x *GetBillingSettingsRequest) Reset() {
 	*x = GetBillingSettingsRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[27]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1762,7 @@ func (x *GetBillingSettingsRequest) String() string {
 func (*GetBillingSettingsRequest) ProtoMessage() {}
 
 func (x *GetBillingSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[27]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1775,7 @@ func (x *GetBillingSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBillingSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetBillingSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{27}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{28}
 }
 
 type UpdateBillingSettingsRequest struct {
@@ -1614,7 +1788,7 @@ type UpdateBillingSettingsRequest struct {
 
 func (x *UpdateBillingSettingsRequest) Reset() {
 	*x = UpdateBillingSettingsRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[28]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1800,7 @@ func (x *UpdateBillingSettingsRequest) String() string {
 func (*UpdateBillingSettingsRequest) ProtoMessage() {}
 
 func (x *UpdateBillingSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[28]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1813,7 @@ func (x *UpdateBillingSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBillingSettingsRequest.ProtoReflect.Descriptor instead.
 func (*UpdateBillingSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{28}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UpdateBillingSettingsRequest) GetBillingSettings() *BillingSettings {
@@ -1681,7 +1855,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[29]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1867,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[29]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1880,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{29}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *User) GetName() string {
@@ -1807,7 +1981,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[30]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1993,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[30]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +2006,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{30}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateUserRequest) GetUsername() string {
@@ -1886,7 +2060,7 @@ type GetUserRequest struct {
 
 func (x *GetUserRequest) Reset() {
 	*x = GetUserRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[31]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +2072,7 @@ func (x *GetUserRequest) String() string {
 func (*GetUserRequest) ProtoMessage() {}
 
 func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[31]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +2085,7 @@ func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
 func (*GetUserRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{31}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetUserRequest) GetName() string {
@@ -1932,7 +2106,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[32]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2118,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[32]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2131,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{32}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListUsersRequest) GetPageSize() int32 {
@@ -1984,7 +2158,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[33]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2170,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[33]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2183,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{33}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -2037,7 +2211,7 @@ type UpdateUserRequest struct {
 
 func (x *UpdateUserRequest) Reset() {
 	*x = UpdateUserRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[34]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2223,7 @@ func (x *UpdateUserRequest) String() string {
 func (*UpdateUserRequest) ProtoMessage() {}
 
 func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[34]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2236,7 @@ func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
 func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{34}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UpdateUserRequest) GetUser() *User {
@@ -2088,7 +2262,7 @@ type DisableUserRequest struct {
 
 func (x *DisableUserRequest) Reset() {
 	*x = DisableUserRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[35]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2274,7 @@ func (x *DisableUserRequest) String() string {
 func (*DisableUserRequest) ProtoMessage() {}
 
 func (x *DisableUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[35]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2287,7 @@ func (x *DisableUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableUserRequest.ProtoReflect.Descriptor instead.
 func (*DisableUserRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{35}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DisableUserRequest) GetName() string {
@@ -2132,7 +2306,7 @@ type EndUserSessionsRequest struct {
 
 func (x *EndUserSessionsRequest) Reset() {
 	*x = EndUserSessionsRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[36]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2318,7 @@ func (x *EndUserSessionsRequest) String() string {
 func (*EndUserSessionsRequest) ProtoMessage() {}
 
 func (x *EndUserSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[36]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2331,7 @@ func (x *EndUserSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndUserSessionsRequest.ProtoReflect.Descriptor instead.
 func (*EndUserSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{36}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *EndUserSessionsRequest) GetName() string {
@@ -2176,7 +2350,7 @@ type EndUserSessionsResponse struct {
 
 func (x *EndUserSessionsResponse) Reset() {
 	*x = EndUserSessionsResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[37]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2362,7 @@ func (x *EndUserSessionsResponse) String() string {
 func (*EndUserSessionsResponse) ProtoMessage() {}
 
 func (x *EndUserSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[37]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2375,7 @@ func (x *EndUserSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndUserSessionsResponse.ProtoReflect.Descriptor instead.
 func (*EndUserSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{37}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *EndUserSessionsResponse) GetEnded() int32 {
@@ -2224,7 +2398,7 @@ type StaffMember struct {
 
 func (x *StaffMember) Reset() {
 	*x = StaffMember{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[38]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2410,7 @@ func (x *StaffMember) String() string {
 func (*StaffMember) ProtoMessage() {}
 
 func (x *StaffMember) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[38]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2423,7 @@ func (x *StaffMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StaffMember.ProtoReflect.Descriptor instead.
 func (*StaffMember) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{38}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StaffMember) GetName() string {
@@ -2282,7 +2456,7 @@ type ListStaffRequest struct {
 
 func (x *ListStaffRequest) Reset() {
 	*x = ListStaffRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[39]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2294,7 +2468,7 @@ func (x *ListStaffRequest) String() string {
 func (*ListStaffRequest) ProtoMessage() {}
 
 func (x *ListStaffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[39]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2307,7 +2481,7 @@ func (x *ListStaffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStaffRequest.ProtoReflect.Descriptor instead.
 func (*ListStaffRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{39}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListStaffRequest) GetParent() string {
@@ -2326,7 +2500,7 @@ type ListStaffResponse struct {
 
 func (x *ListStaffResponse) Reset() {
 	*x = ListStaffResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[40]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2512,7 @@ func (x *ListStaffResponse) String() string {
 func (*ListStaffResponse) ProtoMessage() {}
 
 func (x *ListStaffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[40]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2525,7 @@ func (x *ListStaffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStaffResponse.ProtoReflect.Descriptor instead.
 func (*ListStaffResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{40}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListStaffResponse) GetStaff() []*StaffMember {
@@ -2372,7 +2546,7 @@ type AssignStaffRequest struct {
 
 func (x *AssignStaffRequest) Reset() {
 	*x = AssignStaffRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[41]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2558,7 @@ func (x *AssignStaffRequest) String() string {
 func (*AssignStaffRequest) ProtoMessage() {}
 
 func (x *AssignStaffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[41]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2571,7 @@ func (x *AssignStaffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignStaffRequest.ProtoReflect.Descriptor instead.
 func (*AssignStaffRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{41}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AssignStaffRequest) GetParent() string {
@@ -2423,7 +2597,7 @@ type UnassignStaffRequest struct {
 
 func (x *UnassignStaffRequest) Reset() {
 	*x = UnassignStaffRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[42]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2609,7 @@ func (x *UnassignStaffRequest) String() string {
 func (*UnassignStaffRequest) ProtoMessage() {}
 
 func (x *UnassignStaffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[42]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2622,7 @@ func (x *UnassignStaffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnassignStaffRequest.ProtoReflect.Descriptor instead.
 func (*UnassignStaffRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{42}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UnassignStaffRequest) GetName() string {
@@ -2466,7 +2640,7 @@ type UnassignStaffResponse struct {
 
 func (x *UnassignStaffResponse) Reset() {
 	*x = UnassignStaffResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[43]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2652,7 @@ func (x *UnassignStaffResponse) String() string {
 func (*UnassignStaffResponse) ProtoMessage() {}
 
 func (x *UnassignStaffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[43]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2665,7 @@ func (x *UnassignStaffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnassignStaffResponse.ProtoReflect.Descriptor instead.
 func (*UnassignStaffResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{43}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{44}
 }
 
 type UpdateStaffModulesRequest struct {
@@ -2505,7 +2679,7 @@ type UpdateStaffModulesRequest struct {
 
 func (x *UpdateStaffModulesRequest) Reset() {
 	*x = UpdateStaffModulesRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[44]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2691,7 @@ func (x *UpdateStaffModulesRequest) String() string {
 func (*UpdateStaffModulesRequest) ProtoMessage() {}
 
 func (x *UpdateStaffModulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[44]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2704,7 @@ func (x *UpdateStaffModulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStaffModulesRequest.ProtoReflect.Descriptor instead.
 func (*UpdateStaffModulesRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{44}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *UpdateStaffModulesRequest) GetName() string {
@@ -2555,7 +2729,7 @@ type ListRolesRequest struct {
 
 func (x *ListRolesRequest) Reset() {
 	*x = ListRolesRequest{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[45]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2741,7 @@ func (x *ListRolesRequest) String() string {
 func (*ListRolesRequest) ProtoMessage() {}
 
 func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[45]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2754,7 @@ func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesRequest.ProtoReflect.Descriptor instead.
 func (*ListRolesRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{45}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{46}
 }
 
 type ListRolesResponse struct {
@@ -2592,7 +2766,7 @@ type ListRolesResponse struct {
 
 func (x *ListRolesResponse) Reset() {
 	*x = ListRolesResponse{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[46]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2604,7 +2778,7 @@ func (x *ListRolesResponse) String() string {
 func (*ListRolesResponse) ProtoMessage() {}
 
 func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[46]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2617,7 +2791,7 @@ func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesResponse.ProtoReflect.Descriptor instead.
 func (*ListRolesResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{46}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListRolesResponse) GetRoles() []*Role {
@@ -2638,7 +2812,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[47]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2824,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[47]
+	mi := &file_carekeep_auth_v1_auth_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2837,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{47}
+	return file_carekeep_auth_v1_auth_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Role) GetKind() v1.RoleKind {
@@ -2691,14 +2865,19 @@ var File_carekeep_auth_v1_auth_proto protoreflect.FileDescriptor
 
 const file_carekeep_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcarekeep/auth/v1/auth.proto\x12\x10carekeep.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x01\n" +
+	"\x1bcarekeep/auth/v1/auth.proto\x12\x10carekeep.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x01\n" +
 	"\rSignInRequest\x12%\n" +
 	"\busername\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\busername\x12,\n" +
 	"\bpassword\x18\x02 \x01(\tB\x10\xbaH\ar\x05\x10\x01\x18\x80\x02\x92\xb5\x18\x02\x18\x01R\bpassword\x127\n" +
-	"\ttotp_code\x18\x03 \x01(\tB\x1a\xbaH\x11r\x0f2\r^([0-9]{6})?$\x92\xb5\x18\x02\x18\x01R\btotpCode\x12!\n" +
-	"\aaddress\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\x12'\n" +
+	"\ttotp_code\x18\x03 \x01(\tB\x1a\xbaH\x11r\x0f2\r^([0-9]{6})?$\x92\xb5\x18\x02\x18\x01R\btotpCode\x128\n" +
+	"\x06client\x18\x06 \x01(\v2\x18.carekeep.auth.v1.ClientB\x06\x92\xb5\x18\x02 \x01R\x06clientJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06\"\xd4\x01\n" +
+	"\x06Client\x12!\n" +
+	"\aaddress\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\x12'\n" +
 	"\n" +
-	"user_agent\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tuserAgent\"\xca\x02\n" +
+	"user_agent\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tuserAgent\x121\n" +
+	"\x0faccept_language\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eacceptLanguage\x121\n" +
+	"\fdevice_token\x18\x04 \x01(\tB\x0e\xbaH\x05r\x03\x18\x80\x02\x92\xb5\x18\x02\x18\x01R\vdeviceToken\x12\x18\n" +
+	"\acookies\x18\x05 \x01(\bR\acookies\"\xb6\x03\n" +
 	"\x0eSignInResponse\x12+\n" +
 	"\rsession_token\x18\x01 \x01(\tB\x06\x92\xb5\x18\x02\x18\x01R\fsessionToken\x12;\n" +
 	"\tassurance\x18\x02 \x01(\x0e2\x1d.carekeep.access.v1.AssuranceR\tassurance\x12D\n" +
@@ -2706,18 +2885,18 @@ const file_carekeep_auth_v1_auth_proto_rawDesc = "" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x127\n" +
 	"\tnext_step\x18\x05 \x01(\x0e2\x1a.carekeep.auth.v1.NextStepR\bnextStep\x12\x12\n" +
-	"\x04user\x18\x06 \x01(\tR\x04user\"I\n" +
+	"\x04user\x18\x06 \x01(\tR\x04user\x12)\n" +
+	"\fdevice_token\x18\a \x01(\tB\x06\x92\xb5\x18\x02\x18\x01R\vdeviceToken\x12?\n" +
+	"\x0esecond_factors\x18\b \x03(\x0e2\x18.carekeep.auth.v1.MethodR\rsecondFactors\"I\n" +
 	"\x11VerifyTotpRequest\x124\n" +
 	"\ttotp_code\x18\x01 \x01(\tB\x17\xbaH\x0er\f2\n" +
 	"^[0-9]{6}$\x92\xb5\x18\x02\x18\x01R\btotpCode\"\x10\n" +
 	"\x0eSignOutRequest\"\x11\n" +
-	"\x0fSignOutResponse\"\xd0\x01\n" +
+	"\x0fSignOutResponse\"\xca\x01\n" +
 	"\x17AcceptInvitationRequest\x12;\n" +
 	"\x10invitation_token\x18\x01 \x01(\tB\x10\xbaH\ar\x05\x10\x01\x18\x80\x01\x92\xb5\x18\x02\x18\x01R\x0finvitationToken\x12,\n" +
-	"\bpassword\x18\x02 \x01(\tB\x10\xbaH\ar\x05\x10\x01\x18\x80\x02\x92\xb5\x18\x02\x18\x01R\bpassword\x12!\n" +
-	"\aaddress\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\x12'\n" +
-	"\n" +
-	"user_agent\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tuserAgent\"\x12\n" +
+	"\bpassword\x18\x02 \x01(\tB\x10\xbaH\ar\x05\x10\x01\x18\x80\x02\x92\xb5\x18\x02\x18\x01R\bpassword\x128\n" +
+	"\x06client\x18\x05 \x01(\v2\x18.carekeep.auth.v1.ClientB\x06\x92\xb5\x18\x02 \x01R\x06clientJ\x04\b\x03\x10\x04J\x04\b\x04\x10\x05\"\x12\n" +
 	"\x10EnrolTotpRequest\"M\n" +
 	"\x11EnrolTotpResponse\x12\x1e\n" +
 	"\x06secret\x18\x01 \x01(\tB\x06\x92\xb5\x18\x02\x18\x01R\x06secret\x12\x18\n" +
@@ -2729,14 +2908,15 @@ const file_carekeep_auth_v1_auth_proto_rawDesc = "" +
 	"\x10current_password\x18\x01 \x01(\tB\x10\xbaH\ar\x05\x10\x01\x18\x80\x02\x92\xb5\x18\x02\x18\x01R\x0fcurrentPassword\x123\n" +
 	"\fnew_password\x18\x02 \x01(\tB\x10\xbaH\ar\x05\x10\x01\x18\x80\x02\x92\xb5\x18\x02\x18\x01R\vnewPassword\"\x18\n" +
 	"\x16ChangePasswordResponse\"\x10\n" +
-	"\x0eGetSelfRequest\"\xb1\x01\n" +
+	"\x0eGetSelfRequest\"\xe1\x01\n" +
 	"\x04Self\x12*\n" +
 	"\x04user\x18\x01 \x01(\v2\x16.carekeep.auth.v1.UserR\x04user\x12;\n" +
 	"\tassurance\x18\x02 \x01(\x0e2\x1d.carekeep.access.v1.AssuranceR\tassurance\x12@\n" +
-	"\vpermissions\x18\x03 \x03(\x0e2\x1e.carekeep.access.v1.PermissionR\vpermissions\"\x15\n" +
+	"\vpermissions\x18\x03 \x03(\x0e2\x1e.carekeep.access.v1.PermissionR\vpermissions\x12.\n" +
+	"\x05gates\x18\x04 \x03(\x0e2\x18.carekeep.access.v1.GateR\x05gates\"\x15\n" +
 	"\x13ListSessionsRequest\"M\n" +
 	"\x14ListSessionsResponse\x125\n" +
-	"\bsessions\x18\x01 \x03(\v2\x19.carekeep.auth.v1.SessionR\bsessions\"\xaa\x02\n" +
+	"\bsessions\x18\x01 \x03(\v2\x19.carekeep.auth.v1.SessionR\bsessions\"\xf6\x02\n" +
 	"\aSession\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -2746,23 +2926,23 @@ const file_carekeep_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"user_agent\x18\x05 \x01(\tR\tuserAgent\x12;\n" +
 	"\tassurance\x18\x06 \x01(\x0e2\x1d.carekeep.access.v1.AssuranceR\tassurance\x12\x18\n" +
-	"\acurrent\x18\a \x01(\bR\acurrent\"w\n" +
+	"\acurrent\x18\a \x01(\bR\acurrent\x122\n" +
+	"\amethods\x18\b \x03(\x0e2\x18.carekeep.auth.v1.MethodR\amethods\x12\x16\n" +
+	"\x06device\x18\t \x01(\tR\x06device\"w\n" +
 	"\x11EndSessionRequest\x12b\n" +
 	"\x04name\x18\x01 \x01(\tBN\xbaHKrI2G^sessions/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04name\"\x14\n" +
-	"\x12EndSessionResponse\"\xdb\x02\n" +
+	"\x12EndSessionResponse\"\xd5\x02\n" +
 	"\fAdmitRequest\x125\n" +
 	"\rsession_token\x18\x01 \x01(\tB\x10\xbaH\ar\x05\x10\x01\x18\x80\x01\x92\xb5\x18\x02\x18\x01R\fsessionToken\x12C\n" +
 	"\baudience\x18\x02 \x01(\x0e2\x1b.carekeep.access.v1.ServiceB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\"\n" +
 	"\x06method\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x06method\x12!\n" +
-	"\aaddress\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\x12'\n" +
-	"\n" +
-	"user_agent\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tuserAgent\x12?\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x06method\x128\n" +
+	"\x06client\x18\b \x01(\v2\x18.carekeep.auth.v1.ClientB\x06\x92\xb5\x18\x02 \x01R\x06client\x12?\n" +
 	"\apurpose\x18\x06 \x01(\x0e2\x1b.carekeep.access.v1.PurposeB\b\xbaH\x05\x82\x01\x02\x10\x01R\apurpose\x12\x1e\n" +
 	"\n" +
 	"background\x18\a \x01(\bR\n" +
-	"background\":\n" +
+	"backgroundJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06\":\n" +
 	"\rAdmitResponse\x12)\n" +
 	"\fcaller_token\x18\x01 \x01(\tB\x06\x92\xb5\x18\x02\x18\x01R\vcallerToken\"\xf5\x01\n" +
 	"\bPractice\x12\x12\n" +
@@ -2876,12 +3056,24 @@ const file_carekeep_auth_v1_auth_proto_rawDesc = "" +
 	"\x04Role\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.carekeep.access.v1.RoleKindR\x04kind\x12\x1a\n" +
 	"\btemplate\x18\x02 \x01(\tR\btemplate\x12@\n" +
-	"\vpermissions\x18\x03 \x03(\x0e2\x1e.carekeep.access.v1.PermissionR\vpermissions*n\n" +
+	"\vpermissions\x18\x03 \x03(\x0e2\x1e.carekeep.access.v1.PermissionR\vpermissions*\xba\x01\n" +
+	"\x06Method\x12\x16\n" +
+	"\x12METHOD_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fMETHOD_PASSWORD\x10\x01\x12\x0f\n" +
+	"\vMETHOD_TOTP\x10\x02\x12\x0e\n" +
+	"\n" +
+	"METHOD_SMS\x10\x03\x12\x10\n" +
+	"\fMETHOD_EMAIL\x10\x04\x12\x12\n" +
+	"\x0eMETHOD_PASSKEY\x10\x05\x12\x18\n" +
+	"\x14METHOD_RECOVERY_CODE\x10\x06\x12\r\n" +
+	"\tMETHOD_QR\x10\a\x12\x13\n" +
+	"\x0fMETHOD_EXTERNAL\x10\b*\x84\x01\n" +
 	"\bNextStep\x12\x19\n" +
 	"\x15NEXT_STEP_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eNEXT_STEP_NONE\x10\x01\x12\x19\n" +
 	"\x15NEXT_STEP_VERIFY_TOTP\x10\x02\x12\x18\n" +
-	"\x14NEXT_STEP_ENROL_TOTP\x10\x032\x9d\x1d\n" +
+	"\x14NEXT_STEP_ENROL_TOTP\x10\x03\x12\x14\n" +
+	"\x10NEXT_STEP_VERIFY\x10\x042\x9d\x1d\n" +
 	"\vAuthService\x12s\n" +
 	"\x06SignIn\x12\x1f.carekeep.auth.v1.SignInRequest\x1a .carekeep.auth.v1.SignInResponse\"&\x8a\xb5\x18\b\x12\x02\x01\x06(\t0\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/auth:signIn\x12\x81\x01\n" +
 	"\n" +
@@ -2956,161 +3148,170 @@ func file_carekeep_auth_v1_auth_proto_rawDescGZIP() []byte {
 	return file_carekeep_auth_v1_auth_proto_rawDescData
 }
 
-var file_carekeep_auth_v1_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_carekeep_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_carekeep_auth_v1_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_carekeep_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_carekeep_auth_v1_auth_proto_goTypes = []any{
-	(NextStep)(0),                        // 0: carekeep.auth.v1.NextStep
-	(*SignInRequest)(nil),                // 1: carekeep.auth.v1.SignInRequest
-	(*SignInResponse)(nil),               // 2: carekeep.auth.v1.SignInResponse
-	(*VerifyTotpRequest)(nil),            // 3: carekeep.auth.v1.VerifyTotpRequest
-	(*SignOutRequest)(nil),               // 4: carekeep.auth.v1.SignOutRequest
-	(*SignOutResponse)(nil),              // 5: carekeep.auth.v1.SignOutResponse
-	(*AcceptInvitationRequest)(nil),      // 6: carekeep.auth.v1.AcceptInvitationRequest
-	(*EnrolTotpRequest)(nil),             // 7: carekeep.auth.v1.EnrolTotpRequest
-	(*EnrolTotpResponse)(nil),            // 8: carekeep.auth.v1.EnrolTotpResponse
-	(*ConfirmTotpRequest)(nil),           // 9: carekeep.auth.v1.ConfirmTotpRequest
-	(*ChangePasswordRequest)(nil),        // 10: carekeep.auth.v1.ChangePasswordRequest
-	(*ChangePasswordResponse)(nil),       // 11: carekeep.auth.v1.ChangePasswordResponse
-	(*GetSelfRequest)(nil),               // 12: carekeep.auth.v1.GetSelfRequest
-	(*Self)(nil),                         // 13: carekeep.auth.v1.Self
-	(*ListSessionsRequest)(nil),          // 14: carekeep.auth.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),         // 15: carekeep.auth.v1.ListSessionsResponse
-	(*Session)(nil),                      // 16: carekeep.auth.v1.Session
-	(*EndSessionRequest)(nil),            // 17: carekeep.auth.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),           // 18: carekeep.auth.v1.EndSessionResponse
-	(*AdmitRequest)(nil),                 // 19: carekeep.auth.v1.AdmitRequest
-	(*AdmitResponse)(nil),                // 20: carekeep.auth.v1.AdmitResponse
-	(*Practice)(nil),                     // 21: carekeep.auth.v1.Practice
-	(*CreatePracticeRequest)(nil),        // 22: carekeep.auth.v1.CreatePracticeRequest
-	(*GetPracticeRequest)(nil),           // 23: carekeep.auth.v1.GetPracticeRequest
-	(*ListPracticesRequest)(nil),         // 24: carekeep.auth.v1.ListPracticesRequest
-	(*ListPracticesResponse)(nil),        // 25: carekeep.auth.v1.ListPracticesResponse
-	(*UpdatePracticeRequest)(nil),        // 26: carekeep.auth.v1.UpdatePracticeRequest
-	(*BillingSettings)(nil),              // 27: carekeep.auth.v1.BillingSettings
-	(*GetBillingSettingsRequest)(nil),    // 28: carekeep.auth.v1.GetBillingSettingsRequest
-	(*UpdateBillingSettingsRequest)(nil), // 29: carekeep.auth.v1.UpdateBillingSettingsRequest
-	(*User)(nil),                         // 30: carekeep.auth.v1.User
-	(*CreateUserRequest)(nil),            // 31: carekeep.auth.v1.CreateUserRequest
-	(*GetUserRequest)(nil),               // 32: carekeep.auth.v1.GetUserRequest
-	(*ListUsersRequest)(nil),             // 33: carekeep.auth.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),            // 34: carekeep.auth.v1.ListUsersResponse
-	(*UpdateUserRequest)(nil),            // 35: carekeep.auth.v1.UpdateUserRequest
-	(*DisableUserRequest)(nil),           // 36: carekeep.auth.v1.DisableUserRequest
-	(*EndUserSessionsRequest)(nil),       // 37: carekeep.auth.v1.EndUserSessionsRequest
-	(*EndUserSessionsResponse)(nil),      // 38: carekeep.auth.v1.EndUserSessionsResponse
-	(*StaffMember)(nil),                  // 39: carekeep.auth.v1.StaffMember
-	(*ListStaffRequest)(nil),             // 40: carekeep.auth.v1.ListStaffRequest
-	(*ListStaffResponse)(nil),            // 41: carekeep.auth.v1.ListStaffResponse
-	(*AssignStaffRequest)(nil),           // 42: carekeep.auth.v1.AssignStaffRequest
-	(*UnassignStaffRequest)(nil),         // 43: carekeep.auth.v1.UnassignStaffRequest
-	(*UnassignStaffResponse)(nil),        // 44: carekeep.auth.v1.UnassignStaffResponse
-	(*UpdateStaffModulesRequest)(nil),    // 45: carekeep.auth.v1.UpdateStaffModulesRequest
-	(*ListRolesRequest)(nil),             // 46: carekeep.auth.v1.ListRolesRequest
-	(*ListRolesResponse)(nil),            // 47: carekeep.auth.v1.ListRolesResponse
-	(*Role)(nil),                         // 48: carekeep.auth.v1.Role
-	(v1.Assurance)(0),                    // 49: carekeep.access.v1.Assurance
-	(*timestamppb.Timestamp)(nil),        // 50: google.protobuf.Timestamp
-	(v1.Permission)(0),                   // 51: carekeep.access.v1.Permission
-	(v1.Service)(0),                      // 52: carekeep.access.v1.Service
-	(v1.Purpose)(0),                      // 53: carekeep.access.v1.Purpose
-	(*fieldmaskpb.FieldMask)(nil),        // 54: google.protobuf.FieldMask
-	(v1.RoleKind)(0),                     // 55: carekeep.access.v1.RoleKind
+	(Method)(0),                          // 0: carekeep.auth.v1.Method
+	(NextStep)(0),                        // 1: carekeep.auth.v1.NextStep
+	(*SignInRequest)(nil),                // 2: carekeep.auth.v1.SignInRequest
+	(*Client)(nil),                       // 3: carekeep.auth.v1.Client
+	(*SignInResponse)(nil),               // 4: carekeep.auth.v1.SignInResponse
+	(*VerifyTotpRequest)(nil),            // 5: carekeep.auth.v1.VerifyTotpRequest
+	(*SignOutRequest)(nil),               // 6: carekeep.auth.v1.SignOutRequest
+	(*SignOutResponse)(nil),              // 7: carekeep.auth.v1.SignOutResponse
+	(*AcceptInvitationRequest)(nil),      // 8: carekeep.auth.v1.AcceptInvitationRequest
+	(*EnrolTotpRequest)(nil),             // 9: carekeep.auth.v1.EnrolTotpRequest
+	(*EnrolTotpResponse)(nil),            // 10: carekeep.auth.v1.EnrolTotpResponse
+	(*ConfirmTotpRequest)(nil),           // 11: carekeep.auth.v1.ConfirmTotpRequest
+	(*ChangePasswordRequest)(nil),        // 12: carekeep.auth.v1.ChangePasswordRequest
+	(*ChangePasswordResponse)(nil),       // 13: carekeep.auth.v1.ChangePasswordResponse
+	(*GetSelfRequest)(nil),               // 14: carekeep.auth.v1.GetSelfRequest
+	(*Self)(nil),                         // 15: carekeep.auth.v1.Self
+	(*ListSessionsRequest)(nil),          // 16: carekeep.auth.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),         // 17: carekeep.auth.v1.ListSessionsResponse
+	(*Session)(nil),                      // 18: carekeep.auth.v1.Session
+	(*EndSessionRequest)(nil),            // 19: carekeep.auth.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),           // 20: carekeep.auth.v1.EndSessionResponse
+	(*AdmitRequest)(nil),                 // 21: carekeep.auth.v1.AdmitRequest
+	(*AdmitResponse)(nil),                // 22: carekeep.auth.v1.AdmitResponse
+	(*Practice)(nil),                     // 23: carekeep.auth.v1.Practice
+	(*CreatePracticeRequest)(nil),        // 24: carekeep.auth.v1.CreatePracticeRequest
+	(*GetPracticeRequest)(nil),           // 25: carekeep.auth.v1.GetPracticeRequest
+	(*ListPracticesRequest)(nil),         // 26: carekeep.auth.v1.ListPracticesRequest
+	(*ListPracticesResponse)(nil),        // 27: carekeep.auth.v1.ListPracticesResponse
+	(*UpdatePracticeRequest)(nil),        // 28: carekeep.auth.v1.UpdatePracticeRequest
+	(*BillingSettings)(nil),              // 29: carekeep.auth.v1.BillingSettings
+	(*GetBillingSettingsRequest)(nil),    // 30: carekeep.auth.v1.GetBillingSettingsRequest
+	(*UpdateBillingSettingsRequest)(nil), // 31: carekeep.auth.v1.UpdateBillingSettingsRequest
+	(*User)(nil),                         // 32: carekeep.auth.v1.User
+	(*CreateUserRequest)(nil),            // 33: carekeep.auth.v1.CreateUserRequest
+	(*GetUserRequest)(nil),               // 34: carekeep.auth.v1.GetUserRequest
+	(*ListUsersRequest)(nil),             // 35: carekeep.auth.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),            // 36: carekeep.auth.v1.ListUsersResponse
+	(*UpdateUserRequest)(nil),            // 37: carekeep.auth.v1.UpdateUserRequest
+	(*DisableUserRequest)(nil),           // 38: carekeep.auth.v1.DisableUserRequest
+	(*EndUserSessionsRequest)(nil),       // 39: carekeep.auth.v1.EndUserSessionsRequest
+	(*EndUserSessionsResponse)(nil),      // 40: carekeep.auth.v1.EndUserSessionsResponse
+	(*StaffMember)(nil),                  // 41: carekeep.auth.v1.StaffMember
+	(*ListStaffRequest)(nil),             // 42: carekeep.auth.v1.ListStaffRequest
+	(*ListStaffResponse)(nil),            // 43: carekeep.auth.v1.ListStaffResponse
+	(*AssignStaffRequest)(nil),           // 44: carekeep.auth.v1.AssignStaffRequest
+	(*UnassignStaffRequest)(nil),         // 45: carekeep.auth.v1.UnassignStaffRequest
+	(*UnassignStaffResponse)(nil),        // 46: carekeep.auth.v1.UnassignStaffResponse
+	(*UpdateStaffModulesRequest)(nil),    // 47: carekeep.auth.v1.UpdateStaffModulesRequest
+	(*ListRolesRequest)(nil),             // 48: carekeep.auth.v1.ListRolesRequest
+	(*ListRolesResponse)(nil),            // 49: carekeep.auth.v1.ListRolesResponse
+	(*Role)(nil),                         // 50: carekeep.auth.v1.Role
+	(v1.Assurance)(0),                    // 51: carekeep.access.v1.Assurance
+	(*timestamppb.Timestamp)(nil),        // 52: google.protobuf.Timestamp
+	(v1.Permission)(0),                   // 53: carekeep.access.v1.Permission
+	(v1.Gate)(0),                         // 54: carekeep.access.v1.Gate
+	(v1.Service)(0),                      // 55: carekeep.access.v1.Service
+	(v1.Purpose)(0),                      // 56: carekeep.access.v1.Purpose
+	(*fieldmaskpb.FieldMask)(nil),        // 57: google.protobuf.FieldMask
+	(v1.RoleKind)(0),                     // 58: carekeep.access.v1.RoleKind
 }
 var file_carekeep_auth_v1_auth_proto_depIdxs = []int32{
-	49, // 0: carekeep.auth.v1.SignInResponse.assurance:type_name -> carekeep.access.v1.Assurance
-	50, // 1: carekeep.auth.v1.SignInResponse.idle_expire_time:type_name -> google.protobuf.Timestamp
-	50, // 2: carekeep.auth.v1.SignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 3: carekeep.auth.v1.SignInResponse.next_step:type_name -> carekeep.auth.v1.NextStep
-	30, // 4: carekeep.auth.v1.Self.user:type_name -> carekeep.auth.v1.User
-	49, // 5: carekeep.auth.v1.Self.assurance:type_name -> carekeep.access.v1.Assurance
-	51, // 6: carekeep.auth.v1.Self.permissions:type_name -> carekeep.access.v1.Permission
-	16, // 7: carekeep.auth.v1.ListSessionsResponse.sessions:type_name -> carekeep.auth.v1.Session
-	50, // 8: carekeep.auth.v1.Session.create_time:type_name -> google.protobuf.Timestamp
-	50, // 9: carekeep.auth.v1.Session.last_use_time:type_name -> google.protobuf.Timestamp
-	49, // 10: carekeep.auth.v1.Session.assurance:type_name -> carekeep.access.v1.Assurance
-	52, // 11: carekeep.auth.v1.AdmitRequest.audience:type_name -> carekeep.access.v1.Service
-	53, // 12: carekeep.auth.v1.AdmitRequest.purpose:type_name -> carekeep.access.v1.Purpose
-	50, // 13: carekeep.auth.v1.Practice.create_time:type_name -> google.protobuf.Timestamp
-	50, // 14: carekeep.auth.v1.Practice.update_time:type_name -> google.protobuf.Timestamp
-	21, // 15: carekeep.auth.v1.ListPracticesResponse.practices:type_name -> carekeep.auth.v1.Practice
-	21, // 16: carekeep.auth.v1.UpdatePracticeRequest.practice:type_name -> carekeep.auth.v1.Practice
-	54, // 17: carekeep.auth.v1.UpdatePracticeRequest.update_mask:type_name -> google.protobuf.FieldMask
-	27, // 18: carekeep.auth.v1.UpdateBillingSettingsRequest.billing_settings:type_name -> carekeep.auth.v1.BillingSettings
-	54, // 19: carekeep.auth.v1.UpdateBillingSettingsRequest.update_mask:type_name -> google.protobuf.FieldMask
-	55, // 20: carekeep.auth.v1.User.role:type_name -> carekeep.access.v1.RoleKind
-	50, // 21: carekeep.auth.v1.User.create_time:type_name -> google.protobuf.Timestamp
-	50, // 22: carekeep.auth.v1.User.update_time:type_name -> google.protobuf.Timestamp
-	55, // 23: carekeep.auth.v1.CreateUserRequest.role:type_name -> carekeep.access.v1.RoleKind
-	30, // 24: carekeep.auth.v1.ListUsersResponse.users:type_name -> carekeep.auth.v1.User
-	30, // 25: carekeep.auth.v1.UpdateUserRequest.user:type_name -> carekeep.auth.v1.User
-	54, // 26: carekeep.auth.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
-	30, // 27: carekeep.auth.v1.StaffMember.user:type_name -> carekeep.auth.v1.User
-	51, // 28: carekeep.auth.v1.StaffMember.permissions:type_name -> carekeep.access.v1.Permission
-	39, // 29: carekeep.auth.v1.ListStaffResponse.staff:type_name -> carekeep.auth.v1.StaffMember
-	48, // 30: carekeep.auth.v1.ListRolesResponse.roles:type_name -> carekeep.auth.v1.Role
-	55, // 31: carekeep.auth.v1.Role.kind:type_name -> carekeep.access.v1.RoleKind
-	51, // 32: carekeep.auth.v1.Role.permissions:type_name -> carekeep.access.v1.Permission
-	1,  // 33: carekeep.auth.v1.AuthService.SignIn:input_type -> carekeep.auth.v1.SignInRequest
-	3,  // 34: carekeep.auth.v1.AuthService.VerifyTotp:input_type -> carekeep.auth.v1.VerifyTotpRequest
-	4,  // 35: carekeep.auth.v1.AuthService.SignOut:input_type -> carekeep.auth.v1.SignOutRequest
-	6,  // 36: carekeep.auth.v1.AuthService.AcceptInvitation:input_type -> carekeep.auth.v1.AcceptInvitationRequest
-	7,  // 37: carekeep.auth.v1.AuthService.EnrolTotp:input_type -> carekeep.auth.v1.EnrolTotpRequest
-	9,  // 38: carekeep.auth.v1.AuthService.ConfirmTotp:input_type -> carekeep.auth.v1.ConfirmTotpRequest
-	10, // 39: carekeep.auth.v1.AuthService.ChangePassword:input_type -> carekeep.auth.v1.ChangePasswordRequest
-	12, // 40: carekeep.auth.v1.AuthService.GetSelf:input_type -> carekeep.auth.v1.GetSelfRequest
-	14, // 41: carekeep.auth.v1.AuthService.ListSessions:input_type -> carekeep.auth.v1.ListSessionsRequest
-	17, // 42: carekeep.auth.v1.AuthService.EndSession:input_type -> carekeep.auth.v1.EndSessionRequest
-	19, // 43: carekeep.auth.v1.AuthService.Admit:input_type -> carekeep.auth.v1.AdmitRequest
-	22, // 44: carekeep.auth.v1.AuthService.CreatePractice:input_type -> carekeep.auth.v1.CreatePracticeRequest
-	23, // 45: carekeep.auth.v1.AuthService.GetPractice:input_type -> carekeep.auth.v1.GetPracticeRequest
-	24, // 46: carekeep.auth.v1.AuthService.ListPractices:input_type -> carekeep.auth.v1.ListPracticesRequest
-	26, // 47: carekeep.auth.v1.AuthService.UpdatePractice:input_type -> carekeep.auth.v1.UpdatePracticeRequest
-	28, // 48: carekeep.auth.v1.AuthService.GetBillingSettings:input_type -> carekeep.auth.v1.GetBillingSettingsRequest
-	29, // 49: carekeep.auth.v1.AuthService.UpdateBillingSettings:input_type -> carekeep.auth.v1.UpdateBillingSettingsRequest
-	31, // 50: carekeep.auth.v1.AuthService.CreateUser:input_type -> carekeep.auth.v1.CreateUserRequest
-	32, // 51: carekeep.auth.v1.AuthService.GetUser:input_type -> carekeep.auth.v1.GetUserRequest
-	33, // 52: carekeep.auth.v1.AuthService.ListUsers:input_type -> carekeep.auth.v1.ListUsersRequest
-	35, // 53: carekeep.auth.v1.AuthService.UpdateUser:input_type -> carekeep.auth.v1.UpdateUserRequest
-	36, // 54: carekeep.auth.v1.AuthService.DisableUser:input_type -> carekeep.auth.v1.DisableUserRequest
-	37, // 55: carekeep.auth.v1.AuthService.EndUserSessions:input_type -> carekeep.auth.v1.EndUserSessionsRequest
-	40, // 56: carekeep.auth.v1.AuthService.ListStaff:input_type -> carekeep.auth.v1.ListStaffRequest
-	42, // 57: carekeep.auth.v1.AuthService.AssignStaff:input_type -> carekeep.auth.v1.AssignStaffRequest
-	43, // 58: carekeep.auth.v1.AuthService.UnassignStaff:input_type -> carekeep.auth.v1.UnassignStaffRequest
-	45, // 59: carekeep.auth.v1.AuthService.UpdateStaffModules:input_type -> carekeep.auth.v1.UpdateStaffModulesRequest
-	46, // 60: carekeep.auth.v1.AuthService.ListRoles:input_type -> carekeep.auth.v1.ListRolesRequest
-	2,  // 61: carekeep.auth.v1.AuthService.SignIn:output_type -> carekeep.auth.v1.SignInResponse
-	2,  // 62: carekeep.auth.v1.AuthService.VerifyTotp:output_type -> carekeep.auth.v1.SignInResponse
-	5,  // 63: carekeep.auth.v1.AuthService.SignOut:output_type -> carekeep.auth.v1.SignOutResponse
-	2,  // 64: carekeep.auth.v1.AuthService.AcceptInvitation:output_type -> carekeep.auth.v1.SignInResponse
-	8,  // 65: carekeep.auth.v1.AuthService.EnrolTotp:output_type -> carekeep.auth.v1.EnrolTotpResponse
-	2,  // 66: carekeep.auth.v1.AuthService.ConfirmTotp:output_type -> carekeep.auth.v1.SignInResponse
-	11, // 67: carekeep.auth.v1.AuthService.ChangePassword:output_type -> carekeep.auth.v1.ChangePasswordResponse
-	13, // 68: carekeep.auth.v1.AuthService.GetSelf:output_type -> carekeep.auth.v1.Self
-	15, // 69: carekeep.auth.v1.AuthService.ListSessions:output_type -> carekeep.auth.v1.ListSessionsResponse
-	18, // 70: carekeep.auth.v1.AuthService.EndSession:output_type -> carekeep.auth.v1.EndSessionResponse
-	20, // 71: carekeep.auth.v1.AuthService.Admit:output_type -> carekeep.auth.v1.AdmitResponse
-	21, // 72: carekeep.auth.v1.AuthService.CreatePractice:output_type -> carekeep.auth.v1.Practice
-	21, // 73: carekeep.auth.v1.AuthService.GetPractice:output_type -> carekeep.auth.v1.Practice
-	25, // 74: carekeep.auth.v1.AuthService.ListPractices:output_type -> carekeep.auth.v1.ListPracticesResponse
-	21, // 75: carekeep.auth.v1.AuthService.UpdatePractice:output_type -> carekeep.auth.v1.Practice
-	27, // 76: carekeep.auth.v1.AuthService.GetBillingSettings:output_type -> carekeep.auth.v1.BillingSettings
-	27, // 77: carekeep.auth.v1.AuthService.UpdateBillingSettings:output_type -> carekeep.auth.v1.BillingSettings
-	30, // 78: carekeep.auth.v1.AuthService.CreateUser:output_type -> carekeep.auth.v1.User
-	30, // 79: carekeep.auth.v1.AuthService.GetUser:output_type -> carekeep.auth.v1.User
-	34, // 80: carekeep.auth.v1.AuthService.ListUsers:output_type -> carekeep.auth.v1.ListUsersResponse
-	30, // 81: carekeep.auth.v1.AuthService.UpdateUser:output_type -> carekeep.auth.v1.User
-	30, // 82: carekeep.auth.v1.AuthService.DisableUser:output_type -> carekeep.auth.v1.User
-	38, // 83: carekeep.auth.v1.AuthService.EndUserSessions:output_type -> carekeep.auth.v1.EndUserSessionsResponse
-	41, // 84: carekeep.auth.v1.AuthService.ListStaff:output_type -> carekeep.auth.v1.ListStaffResponse
-	39, // 85: carekeep.auth.v1.AuthService.AssignStaff:output_type -> carekeep.auth.v1.StaffMember
-	44, // 86: carekeep.auth.v1.AuthService.UnassignStaff:output_type -> carekeep.auth.v1.UnassignStaffResponse
-	39, // 87: carekeep.auth.v1.AuthService.UpdateStaffModules:output_type -> carekeep.auth.v1.StaffMember
-	47, // 88: carekeep.auth.v1.AuthService.ListRoles:output_type -> carekeep.auth.v1.ListRolesResponse
-	61, // [61:89] is the sub-list for method output_type
-	33, // [33:61] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	3,  // 0: carekeep.auth.v1.SignInRequest.client:type_name -> carekeep.auth.v1.Client
+	51, // 1: carekeep.auth.v1.SignInResponse.assurance:type_name -> carekeep.access.v1.Assurance
+	52, // 2: carekeep.auth.v1.SignInResponse.idle_expire_time:type_name -> google.protobuf.Timestamp
+	52, // 3: carekeep.auth.v1.SignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 4: carekeep.auth.v1.SignInResponse.next_step:type_name -> carekeep.auth.v1.NextStep
+	0,  // 5: carekeep.auth.v1.SignInResponse.second_factors:type_name -> carekeep.auth.v1.Method
+	3,  // 6: carekeep.auth.v1.AcceptInvitationRequest.client:type_name -> carekeep.auth.v1.Client
+	32, // 7: carekeep.auth.v1.Self.user:type_name -> carekeep.auth.v1.User
+	51, // 8: carekeep.auth.v1.Self.assurance:type_name -> carekeep.access.v1.Assurance
+	53, // 9: carekeep.auth.v1.Self.permissions:type_name -> carekeep.access.v1.Permission
+	54, // 10: carekeep.auth.v1.Self.gates:type_name -> carekeep.access.v1.Gate
+	18, // 11: carekeep.auth.v1.ListSessionsResponse.sessions:type_name -> carekeep.auth.v1.Session
+	52, // 12: carekeep.auth.v1.Session.create_time:type_name -> google.protobuf.Timestamp
+	52, // 13: carekeep.auth.v1.Session.last_use_time:type_name -> google.protobuf.Timestamp
+	51, // 14: carekeep.auth.v1.Session.assurance:type_name -> carekeep.access.v1.Assurance
+	0,  // 15: carekeep.auth.v1.Session.methods:type_name -> carekeep.auth.v1.Method
+	55, // 16: carekeep.auth.v1.AdmitRequest.audience:type_name -> carekeep.access.v1.Service
+	3,  // 17: carekeep.auth.v1.AdmitRequest.client:type_name -> carekeep.auth.v1.Client
+	56, // 18: carekeep.auth.v1.AdmitRequest.purpose:type_name -> carekeep.access.v1.Purpose
+	52, // 19: carekeep.auth.v1.Practice.create_time:type_name -> google.protobuf.Timestamp
+	52, // 20: carekeep.auth.v1.Practice.update_time:type_name -> google.protobuf.Timestamp
+	23, // 21: carekeep.auth.v1.ListPracticesResponse.practices:type_name -> carekeep.auth.v1.Practice
+	23, // 22: carekeep.auth.v1.UpdatePracticeRequest.practice:type_name -> carekeep.auth.v1.Practice
+	57, // 23: carekeep.auth.v1.UpdatePracticeRequest.update_mask:type_name -> google.protobuf.FieldMask
+	29, // 24: carekeep.auth.v1.UpdateBillingSettingsRequest.billing_settings:type_name -> carekeep.auth.v1.BillingSettings
+	57, // 25: carekeep.auth.v1.UpdateBillingSettingsRequest.update_mask:type_name -> google.protobuf.FieldMask
+	58, // 26: carekeep.auth.v1.User.role:type_name -> carekeep.access.v1.RoleKind
+	52, // 27: carekeep.auth.v1.User.create_time:type_name -> google.protobuf.Timestamp
+	52, // 28: carekeep.auth.v1.User.update_time:type_name -> google.protobuf.Timestamp
+	58, // 29: carekeep.auth.v1.CreateUserRequest.role:type_name -> carekeep.access.v1.RoleKind
+	32, // 30: carekeep.auth.v1.ListUsersResponse.users:type_name -> carekeep.auth.v1.User
+	32, // 31: carekeep.auth.v1.UpdateUserRequest.user:type_name -> carekeep.auth.v1.User
+	57, // 32: carekeep.auth.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	32, // 33: carekeep.auth.v1.StaffMember.user:type_name -> carekeep.auth.v1.User
+	53, // 34: carekeep.auth.v1.StaffMember.permissions:type_name -> carekeep.access.v1.Permission
+	41, // 35: carekeep.auth.v1.ListStaffResponse.staff:type_name -> carekeep.auth.v1.StaffMember
+	50, // 36: carekeep.auth.v1.ListRolesResponse.roles:type_name -> carekeep.auth.v1.Role
+	58, // 37: carekeep.auth.v1.Role.kind:type_name -> carekeep.access.v1.RoleKind
+	53, // 38: carekeep.auth.v1.Role.permissions:type_name -> carekeep.access.v1.Permission
+	2,  // 39: carekeep.auth.v1.AuthService.SignIn:input_type -> carekeep.auth.v1.SignInRequest
+	5,  // 40: carekeep.auth.v1.AuthService.VerifyTotp:input_type -> carekeep.auth.v1.VerifyTotpRequest
+	6,  // 41: carekeep.auth.v1.AuthService.SignOut:input_type -> carekeep.auth.v1.SignOutRequest
+	8,  // 42: carekeep.auth.v1.AuthService.AcceptInvitation:input_type -> carekeep.auth.v1.AcceptInvitationRequest
+	9,  // 43: carekeep.auth.v1.AuthService.EnrolTotp:input_type -> carekeep.auth.v1.EnrolTotpRequest
+	11, // 44: carekeep.auth.v1.AuthService.ConfirmTotp:input_type -> carekeep.auth.v1.ConfirmTotpRequest
+	12, // 45: carekeep.auth.v1.AuthService.ChangePassword:input_type -> carekeep.auth.v1.ChangePasswordRequest
+	14, // 46: carekeep.auth.v1.AuthService.GetSelf:input_type -> carekeep.auth.v1.GetSelfRequest
+	16, // 47: carekeep.auth.v1.AuthService.ListSessions:input_type -> carekeep.auth.v1.ListSessionsRequest
+	19, // 48: carekeep.auth.v1.AuthService.EndSession:input_type -> carekeep.auth.v1.EndSessionRequest
+	21, // 49: carekeep.auth.v1.AuthService.Admit:input_type -> carekeep.auth.v1.AdmitRequest
+	24, // 50: carekeep.auth.v1.AuthService.CreatePractice:input_type -> carekeep.auth.v1.CreatePracticeRequest
+	25, // 51: carekeep.auth.v1.AuthService.GetPractice:input_type -> carekeep.auth.v1.GetPracticeRequest
+	26, // 52: carekeep.auth.v1.AuthService.ListPractices:input_type -> carekeep.auth.v1.ListPracticesRequest
+	28, // 53: carekeep.auth.v1.AuthService.UpdatePractice:input_type -> carekeep.auth.v1.UpdatePracticeRequest
+	30, // 54: carekeep.auth.v1.AuthService.GetBillingSettings:input_type -> carekeep.auth.v1.GetBillingSettingsRequest
+	31, // 55: carekeep.auth.v1.AuthService.UpdateBillingSettings:input_type -> carekeep.auth.v1.UpdateBillingSettingsRequest
+	33, // 56: carekeep.auth.v1.AuthService.CreateUser:input_type -> carekeep.auth.v1.CreateUserRequest
+	34, // 57: carekeep.auth.v1.AuthService.GetUser:input_type -> carekeep.auth.v1.GetUserRequest
+	35, // 58: carekeep.auth.v1.AuthService.ListUsers:input_type -> carekeep.auth.v1.ListUsersRequest
+	37, // 59: carekeep.auth.v1.AuthService.UpdateUser:input_type -> carekeep.auth.v1.UpdateUserRequest
+	38, // 60: carekeep.auth.v1.AuthService.DisableUser:input_type -> carekeep.auth.v1.DisableUserRequest
+	39, // 61: carekeep.auth.v1.AuthService.EndUserSessions:input_type -> carekeep.auth.v1.EndUserSessionsRequest
+	42, // 62: carekeep.auth.v1.AuthService.ListStaff:input_type -> carekeep.auth.v1.ListStaffRequest
+	44, // 63: carekeep.auth.v1.AuthService.AssignStaff:input_type -> carekeep.auth.v1.AssignStaffRequest
+	45, // 64: carekeep.auth.v1.AuthService.UnassignStaff:input_type -> carekeep.auth.v1.UnassignStaffRequest
+	47, // 65: carekeep.auth.v1.AuthService.UpdateStaffModules:input_type -> carekeep.auth.v1.UpdateStaffModulesRequest
+	48, // 66: carekeep.auth.v1.AuthService.ListRoles:input_type -> carekeep.auth.v1.ListRolesRequest
+	4,  // 67: carekeep.auth.v1.AuthService.SignIn:output_type -> carekeep.auth.v1.SignInResponse
+	4,  // 68: carekeep.auth.v1.AuthService.VerifyTotp:output_type -> carekeep.auth.v1.SignInResponse
+	7,  // 69: carekeep.auth.v1.AuthService.SignOut:output_type -> carekeep.auth.v1.SignOutResponse
+	4,  // 70: carekeep.auth.v1.AuthService.AcceptInvitation:output_type -> carekeep.auth.v1.SignInResponse
+	10, // 71: carekeep.auth.v1.AuthService.EnrolTotp:output_type -> carekeep.auth.v1.EnrolTotpResponse
+	4,  // 72: carekeep.auth.v1.AuthService.ConfirmTotp:output_type -> carekeep.auth.v1.SignInResponse
+	13, // 73: carekeep.auth.v1.AuthService.ChangePassword:output_type -> carekeep.auth.v1.ChangePasswordResponse
+	15, // 74: carekeep.auth.v1.AuthService.GetSelf:output_type -> carekeep.auth.v1.Self
+	17, // 75: carekeep.auth.v1.AuthService.ListSessions:output_type -> carekeep.auth.v1.ListSessionsResponse
+	20, // 76: carekeep.auth.v1.AuthService.EndSession:output_type -> carekeep.auth.v1.EndSessionResponse
+	22, // 77: carekeep.auth.v1.AuthService.Admit:output_type -> carekeep.auth.v1.AdmitResponse
+	23, // 78: carekeep.auth.v1.AuthService.CreatePractice:output_type -> carekeep.auth.v1.Practice
+	23, // 79: carekeep.auth.v1.AuthService.GetPractice:output_type -> carekeep.auth.v1.Practice
+	27, // 80: carekeep.auth.v1.AuthService.ListPractices:output_type -> carekeep.auth.v1.ListPracticesResponse
+	23, // 81: carekeep.auth.v1.AuthService.UpdatePractice:output_type -> carekeep.auth.v1.Practice
+	29, // 82: carekeep.auth.v1.AuthService.GetBillingSettings:output_type -> carekeep.auth.v1.BillingSettings
+	29, // 83: carekeep.auth.v1.AuthService.UpdateBillingSettings:output_type -> carekeep.auth.v1.BillingSettings
+	32, // 84: carekeep.auth.v1.AuthService.CreateUser:output_type -> carekeep.auth.v1.User
+	32, // 85: carekeep.auth.v1.AuthService.GetUser:output_type -> carekeep.auth.v1.User
+	36, // 86: carekeep.auth.v1.AuthService.ListUsers:output_type -> carekeep.auth.v1.ListUsersResponse
+	32, // 87: carekeep.auth.v1.AuthService.UpdateUser:output_type -> carekeep.auth.v1.User
+	32, // 88: carekeep.auth.v1.AuthService.DisableUser:output_type -> carekeep.auth.v1.User
+	40, // 89: carekeep.auth.v1.AuthService.EndUserSessions:output_type -> carekeep.auth.v1.EndUserSessionsResponse
+	43, // 90: carekeep.auth.v1.AuthService.ListStaff:output_type -> carekeep.auth.v1.ListStaffResponse
+	41, // 91: carekeep.auth.v1.AuthService.AssignStaff:output_type -> carekeep.auth.v1.StaffMember
+	46, // 92: carekeep.auth.v1.AuthService.UnassignStaff:output_type -> carekeep.auth.v1.UnassignStaffResponse
+	41, // 93: carekeep.auth.v1.AuthService.UpdateStaffModules:output_type -> carekeep.auth.v1.StaffMember
+	49, // 94: carekeep.auth.v1.AuthService.ListRoles:output_type -> carekeep.auth.v1.ListRolesResponse
+	67, // [67:95] is the sub-list for method output_type
+	39, // [39:67] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_auth_v1_auth_proto_init() }
@@ -3123,8 +3324,8 @@ func file_carekeep_auth_v1_auth_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_auth_v1_auth_proto_rawDesc), len(file_carekeep_auth_v1_auth_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   48,
+			NumEnums:      2,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -51,7 +51,8 @@ func who(ctx context.Context) (*caller.Caller, error) {
 
 // client says where a request comes from. Only the gateway is believed about
 // somebody else's address; for every other service it is the service's own.
-func client(ctx context.Context, address, userAgent string) (session.Client, error) {
+func client(ctx context.Context, said *authv1.Client) (session.Client, error) {
+	address := said.GetAddress()
 	if service, _ := mtls.PeerService(ctx); service != accessv1.Service_SERVICE_GATEWAY {
 		address = peerAddress(ctx)
 	}
@@ -59,11 +60,11 @@ func client(ctx context.Context, address, userAgent string) (session.Client, err
 		ip, err := netip.ParseAddr(address)
 		if err != nil || ip.Zone() != "" {
 			return session.Client{}, errs.New(errs.KindInvalid, "ADDRESS_INVALID", "the client's address must be an IP address").
-				WithField("address", "is not an IP address")
+				WithField("client.address", "is not an IP address")
 		}
 		address = ip.Unmap().String()
 	}
-	return session.Client{Address: address, UserAgent: storable(userAgent)}, nil
+	return session.Client{Address: address, UserAgent: storable(said.GetUserAgent())}, nil
 }
 
 func peerAddress(ctx context.Context) string {

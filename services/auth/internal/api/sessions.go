@@ -15,7 +15,7 @@ import (
 
 // SignIn implements AuthService.
 func (s *Service) SignIn(ctx context.Context, r *authv1.SignInRequest) (*authv1.SignInResponse, error) {
-	from, err := client(ctx, r.GetAddress(), r.GetUserAgent())
+	from, err := client(ctx, r.GetClient())
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (s *Service) SignOut(ctx context.Context, _ *authv1.SignOutRequest) (*authv
 
 // AcceptInvitation implements AuthService.
 func (s *Service) AcceptInvitation(ctx context.Context, r *authv1.AcceptInvitationRequest) (*authv1.SignInResponse, error) {
-	from, err := client(ctx, r.GetAddress(), r.GetUserAgent())
+	from, err := client(ctx, r.GetClient())
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (s *Service) EndUserSessions(ctx context.Context, r *authv1.EndUserSessions
 
 // Admit implements AuthService.
 func (s *Service) Admit(ctx context.Context, r *authv1.AdmitRequest) (*authv1.AdmitResponse, error) {
-	from, err := client(ctx, r.GetAddress(), r.GetUserAgent())
+	from, err := client(ctx, r.GetClient())
 	if err != nil {
 		return nil, err
 	}

@@ -142,7 +142,7 @@ func TestPurgeForgetsAfterNinetyDays(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t, wide)
 	root := w.Superadmin()
-	_, _ = w.Auth.SignIn(w.Context(), &authv1.SignInRequest{Username: "nobody", Password: "x", Address: "192.0.2.1"})
+	_, _ = w.Auth.SignIn(w.Context(), &authv1.SignInRequest{Username: "nobody", Password: "x", Client: &authv1.Client{Address: "192.0.2.1"}})
 	count := func(table string) (n int) {
 		w.Admin(func(ctx context.Context, conn *pgx.Conn) {
 			_, err := conn.Exec(ctx, "SELECT purge($1)", w.Clock.Now())

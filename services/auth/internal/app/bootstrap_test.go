@@ -53,7 +53,7 @@ func TestALostBootstrapTokenCanBeReplacedUntilItIsUsed(t *testing.T) {
 	}
 	accept := func(token string) error {
 		_, err := w.Auth.AcceptInvitation(w.Context(), &authv1.AcceptInvitationRequest{
-			InvitationToken: token, Password: testkit.Password, Address: "192.0.2.1",
+			InvitationToken: token, Password: testkit.Password, Client: &authv1.Client{Address: "192.0.2.1"},
 		})
 		return err
 	}

@@ -135,7 +135,7 @@ func TestEveryWrongSignInAnswersAlikeAndIsRecordedByItsStage(t *testing.T) {
 		{shut.Username, testkit.Password, shut.Code(), "PRACTICE_DISABLED"},
 	} {
 		_, err := w.Auth.SignIn(w.Context(), &authv1.SignInRequest{
-			Username: c.username, Password: c.password, TotpCode: c.code, Address: "192.0.2.1",
+			Username: c.username, Password: c.password, TotpCode: c.code, Client: &authv1.Client{Address: "192.0.2.1"},
 		})
 		require.Equal(t, codes.Unauthenticated, status.Code(err), c.stage)
 		require.Equal(t, "SIGN_IN_FAILED", errs.ReasonOf(err))
@@ -249,7 +249,7 @@ func TestAnEnrolmentBelongsToItsSessionAndLapses(t *testing.T) {
 	admin := w.NewPractice(root, "alice")
 	invited := w.Invite(admin, "bob", accessv1.RoleKind_ROLE_KIND_DOCTOR, "")
 	accepted, err := w.Auth.AcceptInvitation(w.Context(), &authv1.AcceptInvitationRequest{
-		InvitationToken: w.Inbox.Invitation(invited.Email, 1), Password: testkit.Password, Address: invited.Address,
+		InvitationToken: w.Inbox.Invitation(invited.Email, 1), Password: testkit.Password, Client: &authv1.Client{Address: invited.Address},
 	})
 	require.NoError(t, err)
 	invited.Session = accepted.GetSessionToken()

@@ -162,10 +162,10 @@ func TestOnlyTheGatewaySpeaksForClients(t *testing.T) {
 		})
 		requireReason(t, err, codes.PermissionDenied, "CALLER_SERVICE_NOT_ALLOWED")
 	}
-	_, err := w.Auth.Client("ctl").SignIn(w.Context(), &authv1.SignInRequest{Username: "root", Password: "wrong", Address: "192.0.2.1"})
+	_, err := w.Auth.Client("ctl").SignIn(w.Context(), &authv1.SignInRequest{Username: "root", Password: "wrong", Client: &authv1.Client{Address: "192.0.2.1"}})
 	require.Equal(t, codes.Unauthenticated, status.Code(err))
 	events := w.Events()
 	require.Equal(t, "127.0.0.1", events[len(events)-1].GetAddress(), "the command line's own address, not the claimed one")
-	_, err = w.Auth.SignIn(w.Context(), &authv1.SignInRequest{Username: "root", Password: "wrong", Address: "not an address"})
+	_, err = w.Auth.SignIn(w.Context(), &authv1.SignInRequest{Username: "root", Password: "wrong", Client: &authv1.Client{Address: "not an address"}})
 	requireReason(t, err, codes.InvalidArgument, "ADDRESS_INVALID")
 }

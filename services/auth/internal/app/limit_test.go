@@ -59,7 +59,7 @@ func TestDH32_TheSixthSignInFromAnAddressIsLimited(t *testing.T) {
 	root := w.Superadmin()
 	w.Clock.Advance(time.Minute)
 	attempt := func(username, address string) error {
-		_, err := w.Auth.SignIn(w.Context(), &authv1.SignInRequest{Username: username, Password: "wrong", Address: address})
+		_, err := w.Auth.SignIn(w.Context(), &authv1.SignInRequest{Username: username, Password: "wrong", Client: &authv1.Client{Address: address}})
 		return err
 	}
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
@@ -82,7 +82,7 @@ func TestDH32_UnknownNamesAreLimitedLikeKnownOnes(t *testing.T) {
 	w := testkit.New(t)
 	for i := range 6 {
 		_, err := w.Auth.SignIn(w.Context(), &authv1.SignInRequest{
-			Username: []string{"nobody", "NoBody"}[i%2], Password: "x", Address: "192.0.2." + string(rune('1'+i)),
+			Username: []string{"nobody", "NoBody"}[i%2], Password: "x", Client: &authv1.Client{Address: "192.0.2." + string(rune('1'+i))},
 		})
 		if i < 5 {
 			require.Equal(t, codes.Unauthenticated, status.Code(err))
@@ -101,7 +101,7 @@ func TestDH32_ARaceOfTwentyLetsFiveThrough(t *testing.T) {
 	for i := range 20 {
 		race.Go(func() {
 			auth := []*testkit.Auth{w.Auth, other}[i%2]
-			_, err := auth.SignIn(w.Context(), &authv1.SignInRequest{Username: "nobody", Password: "x", Address: "192.0.2.1"})
+			_, err := auth.SignIn(w.Context(), &authv1.SignInRequest{Username: "nobody", Password: "x", Client: &authv1.Client{Address: "192.0.2.1"}})
 			switch status.Code(err) {
 			case codes.Unauthenticated:
 				through.Add(1)

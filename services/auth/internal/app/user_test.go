@@ -304,7 +304,7 @@ func TestInvitationsWorkOnceWithinADay(t *testing.T) {
 	bob := w.Invite(alice, "bob", doctor, "")
 	accept := func(token, password string) error {
 		_, err := w.Auth.AcceptInvitation(w.Context(), &authv1.AcceptInvitationRequest{
-			InvitationToken: token, Password: password, Address: bob.Address,
+			InvitationToken: token, Password: password, Client: &authv1.Client{Address: bob.Address},
 		})
 		return err
 	}
@@ -342,7 +342,7 @@ func TestDisabledUsersCannotAcceptInvitations(t *testing.T) {
 	_, err := w.Auth.DisableUser(alice.Context(), &authv1.DisableUserRequest{Name: bob.User})
 	require.NoError(t, err)
 	_, err = w.Auth.AcceptInvitation(w.Context(), &authv1.AcceptInvitationRequest{
-		InvitationToken: token, Password: testkit.Password, Address: bob.Address,
+		InvitationToken: token, Password: testkit.Password, Client: &authv1.Client{Address: bob.Address},
 	})
 	requireReason(t, err, codes.Unauthenticated, "INVITATION_INVALID")
 }

@@ -31,17 +31,26 @@ var self = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_SELF_PASSWORD_CHANGE,
 	accessv1.Permission_PERMISSION_SELF_FACTORS_ENROL,
 	accessv1.Permission_PERMISSION_SELF_FACTORS_VERIFY,
+	accessv1.Permission_PERMISSION_SELF_FACTORS_READ,
+	accessv1.Permission_PERMISSION_SELF_DEVICES_READ,
+	accessv1.Permission_PERMISSION_SELF_DEVICES_UPDATE,
+	accessv1.Permission_PERMISSION_SELF_COMPROMISE_REPORT,
+	accessv1.Permission_PERMISSION_SELF_SIGN_INS_APPROVE,
+	accessv1.Permission_PERMISSION_SELF_GRANTS_REQUEST,
 	accessv1.Permission_PERMISSION_PRACTICES_READ,
 	accessv1.Permission_PERMISSION_ROLES_READ,
 }
 
 // singleFactor is all that a session holds before its second factor (claim
-// DH-22): enough to give or enrol that factor, to look at oneself and to leave.
+// DH-22): enough to give or enrol that factor, to look at oneself, to report that
+// the account is in wrong hands, and to leave.
 var singleFactor = access.NewPermissions(
 	accessv1.Permission_PERMISSION_SELF_READ,
 	accessv1.Permission_PERMISSION_SELF_SESSIONS_END,
 	accessv1.Permission_PERMISSION_SELF_FACTORS_ENROL,
 	accessv1.Permission_PERMISSION_SELF_FACTORS_VERIFY,
+	accessv1.Permission_PERMISSION_SELF_FACTORS_READ,
+	accessv1.Permission_PERMISSION_SELF_COMPROMISE_REPORT,
 )
 
 var users = []accessv1.Permission{
@@ -52,6 +61,7 @@ var users = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_USERS_DISABLE,
 	accessv1.Permission_PERMISSION_USERS_CONTACT_READ,
 	accessv1.Permission_PERMISSION_USERS_SESSIONS_END,
+	accessv1.Permission_PERMISSION_USERS_UNLOCK,
 }
 
 var staffing = []accessv1.Permission{
@@ -59,6 +69,27 @@ var staffing = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_STAFF_ASSIGN,
 	accessv1.Permission_PERMISSION_STAFF_UNASSIGN,
 	accessv1.Permission_PERMISSION_STAFF_MODULES_UPDATE,
+}
+
+// governing is what an administrator and a superadmin decide about access itself.
+var governing = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_GRANTS_LIST,
+	accessv1.Permission_PERMISSION_GRANTS_DECIDE,
+	accessv1.Permission_PERMISSION_GRANTS_REVOKE,
+	accessv1.Permission_PERMISSION_CERTIFICATIONS_READ,
+	accessv1.Permission_PERMISSION_CERTIFICATIONS_DECIDE,
+	accessv1.Permission_PERMISSION_PERMISSION_USE_READ,
+	accessv1.Permission_PERMISSION_BAA_READ,
+	accessv1.Permission_PERMISSION_USERS_TRAINING_RECORD,
+}
+
+// messaging is what reaches patients, and whether it may.
+var messaging = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_MESSAGES_SEND,
+	accessv1.Permission_PERMISSION_MESSAGES_READ,
+	accessv1.Permission_PERMISSION_CONSENTS_READ,
+	accessv1.Permission_PERMISSION_CONSENTS_RECORD,
+	accessv1.Permission_PERMISSION_CONSENTS_REVOKE,
 }
 
 var audit = []accessv1.Permission{
@@ -87,7 +118,7 @@ var appointments = []accessv1.Permission{
 
 // superadmin runs the installation and sees no patient: practices, other
 // superadmins, the platform's audit log and backups.
-var superadmin = set(self, users, audit, []accessv1.Permission{
+var superadmin = set(self, users, audit, governing, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PRACTICES_CREATE,
 	accessv1.Permission_PERMISSION_PRACTICES_LIST,
 	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,
@@ -95,22 +126,30 @@ var superadmin = set(self, users, audit, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_BACKUPS_READ,
 	accessv1.Permission_PERMISSION_BACKUPS_LIST,
 	accessv1.Permission_PERMISSION_BACKUPS_RESTORE,
+	accessv1.Permission_PERMISSION_BAA_RECORD,
+	accessv1.Permission_PERMISSION_BLOCKS_LIST,
+	accessv1.Permission_PERMISSION_BLOCKS_DELETE,
 })
 
 // admin runs a practice. PATIENTS_SCOPE_PRACTICE lets an admin manage care
 // teams and imports of any patient, but no permission here reads a chart.
-var admin = set(self, users, staffing, audit, careTeam, []accessv1.Permission{
+var admin = set(self, users, staffing, audit, careTeam, governing, messaging, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,
 	accessv1.Permission_PERMISSION_BILLING_SETTINGS_READ,
 	accessv1.Permission_PERMISSION_BILLING_SETTINGS_UPDATE,
 	accessv1.Permission_PERMISSION_PATIENTS_IMPORT,
 	accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE,
+	accessv1.Permission_PERMISSION_ROLES_MANAGE,
+	accessv1.Permission_PERMISSION_POLICY_READ,
+	accessv1.Permission_PERMISSION_POLICY_UPDATE,
+	accessv1.Permission_PERMISSION_MESSAGES_REVIEW,
+	accessv1.Permission_PERMISSION_CAMPAIGNS_MANAGE,
 })
 
 // doctor treats patients. No billing settings (claim DC-04), no user
 // administration; USERS_READ and USERS_LIST are there to find the staff to
 // assign, and show no contact data.
-var doctor = set(self, staffing, careTeam, appointments, []accessv1.Permission{
+var doctor = set(self, staffing, careTeam, appointments, messaging, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_USERS_READ,
 	accessv1.Permission_PERMISSION_USERS_LIST,
 
@@ -156,7 +195,7 @@ var doctor = set(self, staffing, careTeam, appointments, []accessv1.Permission{
 
 // nurse cares for the patients of the doctors the member acts for. No national
 // identifier, and prescriptions are read, never written.
-var nurse = set(self, appointments, []accessv1.Permission{
+var nurse = set(self, appointments, messaging, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PATIENTS_READ,
 	accessv1.Permission_PERMISSION_PATIENTS_LIST,
 	accessv1.Permission_PERMISSION_PATIENTS_SEARCH,
@@ -183,7 +222,7 @@ var nurse = set(self, appointments, []accessv1.Permission{
 
 // receptionist keeps the calendar: when and who, not why. No prescriptions, no
 // notes, no national identifier, no raw FHIR (claim DC-04).
-var receptionist = set(self, appointments, []accessv1.Permission{
+var receptionist = set(self, appointments, messaging, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PATIENTS_READ,
 	accessv1.Permission_PERMISSION_PATIENTS_LIST,
 	accessv1.Permission_PERMISSION_PATIENTS_SEARCH,

@@ -108,7 +108,7 @@ func (p *Person) accept(token string) {
 	t.Helper()
 	auth := p.world.Auth
 	accepted, err := auth.AcceptInvitation(p.world.Context(), &authv1.AcceptInvitationRequest{
-		InvitationToken: token, Password: Password, Address: p.Address,
+		InvitationToken: token, Password: Password, Client: p.client(),
 	})
 	require.NoError(t, err)
 	require.Equal(t, authv1.NextStep_NEXT_STEP_ENROL_TOTP, accepted.GetNextStep())
@@ -141,8 +141,13 @@ func (p *Person) SignIn() *authv1.SignInResponse {
 // TrySignIn signs in at a replica.
 func (p *Person) TrySignIn(auth *Auth, password, code string) (*authv1.SignInResponse, error) {
 	return auth.SignIn(p.world.Context(), &authv1.SignInRequest{
-		Username: p.Username, Password: password, TotpCode: code, Address: p.Address, UserAgent: "testkit",
+		Username: p.Username, Password: password, TotpCode: code, Client: p.client(),
 	})
+}
+
+// client is what the gateway would say of the person's device.
+func (p *Person) client() *authv1.Client {
+	return &authv1.Client{Address: p.Address, UserAgent: "testkit"}
 }
 
 // Context carries a fresh caller token for auth, as the gateway would get it.
@@ -157,7 +162,7 @@ func (p *Person) Context() context.Context {
 func (p *Person) Admit(auth *Auth, audience accessv1.Service, background bool) (string, error) {
 	response, err := auth.Admit(p.world.Context(), &authv1.AdmitRequest{
 		SessionToken: p.Session, Audience: audience, Method: "/carekeep.auth.v1.AuthService/Test",
-		Address: p.Address, Background: background,
+		Client: p.client(), Background: background,
 	})
 	return response.GetCallerToken(), err
 }
