@@ -57,6 +57,30 @@ func (p *Permissions) Remove(x accessv1.Permission) {
 	}
 }
 
+// And returns what both sets hold.
+func (p Permissions) And(other Permissions) Permissions {
+	for i := range p.bits {
+		p.bits[i] &= other.bits[i]
+	}
+	return p
+}
+
+// Or returns what either set holds.
+func (p Permissions) Or(other Permissions) Permissions {
+	for i := range p.bits {
+		p.bits[i] |= other.bits[i]
+	}
+	return p
+}
+
+// Without returns what the set holds and other does not.
+func (p Permissions) Without(other Permissions) Permissions {
+	for i := range p.bits {
+		p.bits[i] &^= other.bits[i]
+	}
+	return p
+}
+
 // Len returns how many permissions the set holds.
 func (p Permissions) Len() int {
 	n := 0
@@ -80,6 +104,11 @@ func (p Permissions) List() []accessv1.Permission {
 // Encode returns the set as base64url without padding: bit n of the bytes, least
 // significant first, is permission n; zero bytes at the end are left out.
 func (p Permissions) Encode() string {
+	return base64.RawURLEncoding.EncodeToString(p.Bytes())
+}
+
+// Bytes returns the set as Encode writes it, before base64.
+func (p Permissions) Bytes() []byte {
 	var raw [words * 8]byte
 	n := 0
 	for i := range raw {
@@ -88,7 +117,12 @@ func (p Permissions) Encode() string {
 			n = i + 1
 		}
 	}
-	return base64.RawURLEncoding.EncodeToString(raw[:n])
+	return raw[:n]
+}
+
+// FromBytes reads what Bytes wrote.
+func FromBytes(raw []byte) (Permissions, error) {
+	return Decode(base64.RawURLEncoding.EncodeToString(raw))
 }
 
 // Decode reads what Encode wrote and refuses every other spelling of a set, so

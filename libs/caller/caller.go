@@ -28,7 +28,14 @@ type Caller struct {
 	Template    string
 	Assurance   accessv1.Assurance
 	Permissions access.Permissions
-	Purpose     accessv1.Purpose
+	// Withheld are permissions that the role would give and that Gates take away
+	// until they are mended; Permissions does not hold them.
+	Withheld access.Permissions
+	Gates    access.Gates
+	// Authenticated is when the user last proved who they are with two factors in this
+	// session, in whole seconds; zero where never.
+	Authenticated time.Time
+	Purpose       accessv1.Purpose
 	// ActsFor lists the doctors whom a staff member is assigned to.
 	ActsFor []uuid.UUID
 	// Address is the client's network address as the gateway saw it.

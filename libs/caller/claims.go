@@ -37,6 +37,9 @@ type claims struct {
 	Template    string   `json:"template,omitempty"`
 	Assurance   int32    `json:"aal"`
 	Permissions string   `json:"permissions"`
+	Withheld    string   `json:"withheld,omitempty"`
+	Gates       uint32   `json:"gates,omitempty"`
+	AuthTime    int64    `json:"auth_time,omitempty"`
 	Purpose     int32    `json:"purpose"`
 	ActsFor     []string `json:"acts_for,omitempty"`
 	Address     string   `json:"address,omitempty"`
@@ -59,8 +62,13 @@ func claimsOf(c *Caller, now time.Time) *claims {
 		Template:    c.Template,
 		Assurance:   int32(c.Assurance),
 		Permissions: c.Permissions.Encode(),
+		Withheld:    c.Withheld.Encode(),
+		Gates:       uint32(c.Gates),
 		Purpose:     int32(c.Purpose),
 		Address:     c.Address,
+	}
+	if !c.Authenticated.IsZero() {
+		out.AuthTime = c.Authenticated.Unix()
 	}
 	for _, id := range c.ActsFor {
 		out.ActsFor = append(out.ActsFor, id.String())
@@ -78,14 +86,19 @@ func (c *claims) caller(audience accessv1.Service) (*Caller, error) {
 		Purpose:   accessv1.Purpose(c.Purpose),
 		Address:   c.Address,
 		Audience:  audience,
+		Gates:     access.Gates(c.Gates),
 		Expires:   c.ExpiresAt.UTC(),
 	}
-	var errUser, errPractice, errSession, errPermissions error
+	if c.AuthTime > 0 {
+		out.Authenticated = time.Unix(c.AuthTime, 0).UTC()
+	}
+	var errUser, errPractice, errSession, errPermissions, errWithheld error
 	out.User, errUser = parseID("sub", c.Subject)
 	out.Practice, errPractice = parseID("practice", c.Practice)
 	out.Session, errSession = parseID("sid", c.Session)
 	out.Permissions, errPermissions = access.Decode(c.Permissions)
-	if err := errors.Join(errUser, errPractice, errSession, errPermissions); err != nil {
+	out.Withheld, errWithheld = access.Decode(c.Withheld)
+	if err := errors.Join(errUser, errPractice, errSession, errPermissions, errWithheld); err != nil {
 		return nil, err
 	}
 	for _, s := range c.ActsFor {
@@ -128,6 +141,8 @@ func (c *Caller) validate() error {
 		return fmt.Errorf("the template must be UTF-8 of at most %d bytes", maxTemplate)
 	case !validText(c.Address, 0, maxAddress):
 		return fmt.Errorf("the address must be UTF-8 of at most %d bytes", maxAddress)
+	case !c.Gates.Known() || c.Gates == 0 && c.Withheld.Len() > 0:
+		return errors.New("the caller's gates are unknown, or missing where something is withheld")
 	case len(c.ActsFor) > maxActsFor:
 		return fmt.Errorf("the caller acts for more than %d doctors", maxActsFor)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	"github.com/carekeep/carekeep/libs/access"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
@@ -73,7 +74,13 @@ func permit(next handler) handler {
 			return next(ctx, c)
 		}
 		if c.caller.Assurance < rule.GetAssurance() {
+			if c.caller.Gates.Has(accessv1.Gate_GATE_NETWORK) {
+				return access.NewGates(accessv1.Gate_GATE_NETWORK).Err()
+			}
 			return errs.New(errs.KindDenied, "ASSURANCE_TOO_LOW", "sign in with a second factor to do this")
+		}
+		if c.caller.Withheld.Has(rule.GetPermission()) {
+			return c.caller.Gates.Err()
 		}
 		if !c.caller.Permissions.Has(rule.GetPermission()) {
 			return errs.New(errs.KindDenied, "PERMISSION_MISSING", "this needs "+rule.GetPermission().String())

@@ -7,16 +7,20 @@ package admit
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/access"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/roles"
+	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 	"github.com/carekeep/carekeep/services/auth/internal/token"
 )
@@ -73,7 +77,7 @@ type Request struct {
 	Token      string
 	Audience   accessv1.Service
 	Method     string
-	Address    string
+	Client     session.Client
 	Purpose    accessv1.Purpose
 	Background bool
 }
@@ -81,6 +85,7 @@ type Request struct {
 // The answer is one for all dead sessions: the audit event tells which way it died.
 var (
 	errSession = errs.New(errs.KindUnauthenticated, "SESSION_INVALID", "the session is unknown or over; sign in")
+	errBlocked = errs.New(errs.KindLimited, "ADDRESS_BLOCKED", "too much went wrong from this address; wait before you try again")
 	errLimited = errs.New(errs.KindLimited, "REQUESTS_LIMITED", "too many requests; wait before you try again")
 	errPurpose = errs.New(errs.KindDenied, "PURPOSE_NOT_ALLOWED", "the role may not claim this purpose of use")
 )
@@ -102,7 +107,14 @@ func (a *Admitter) Admit(ctx context.Context, r Request) (string, error) {
 func (a *Admitter) decide(ctx context.Context, items []*item) error {
 	asks := make([]store.Ask, len(items))
 	for i, it := range items {
-		asks[i] = store.Ask{TokenHash: it.hash, Background: it.request.Background}
+		from := it.request.Client
+		asks[i] = store.Ask{
+			TokenHash: it.hash, Background: it.request.Background,
+			Network: network.Of(from.Address), Address: network.Client(from.Address),
+		}
+		if from.Device != uuid.Nil {
+			asks[i].Device = &from.Device
+		}
 	}
 	tx := a.opts.Store.In(store.Platform)
 	admissions := tx.Admit(asks, a.opts.Idle, Window, a.opts.PerMinute)
@@ -126,6 +138,8 @@ func judge(r Request, row store.Admission) (caller.Caller, error) {
 	switch {
 	case row.Refusal != nil && *row.Refusal == errLimited.Reason():
 		return caller.Caller{}, errLimited.WithRetry(max(deref(row.Retry), time.Millisecond))
+	case row.Refusal != nil && *row.Refusal == errBlocked.Reason():
+		return caller.Caller{}, errBlocked.WithRetry(max(deref(row.Retry), time.Millisecond))
 	case row.Refusal != nil:
 		return caller.Caller{}, errSession
 	}
@@ -134,16 +148,51 @@ func judge(r Request, row store.Admission) (caller.Caller, error) {
 	if !ok {
 		return caller.Caller{}, errPurpose
 	}
-	held := roles.Of(role)
-	if row.Modules != nil {
-		held = roles.Narrow(held, *row.Modules)
+	held, err := permissions(role, row)
+	if err != nil {
+		return caller.Caller{}, err
+	}
+	level, gates := *row.Assurance, row.Gates&enforced
+	if gates.Has(accessv1.Gate_GATE_NETWORK) {
+		// Whoever has the token is somewhere else now, and has to show that it is theirs.
+		level = accessv1.Assurance_ASSURANCE_AAL1
+	}
+	var withheld access.Permissions
+	if gates != 0 {
+		withheld = held.And(access.Patient())
+		held = held.Without(withheld)
 	}
 	return caller.Caller{
 		User: *row.User, Practice: *row.Practice, Session: *row.Session, Username: *row.Username,
-		Role: role.Kind, Template: role.Template, Assurance: *row.Assurance,
-		Permissions: roles.AtAssurance(held, *row.Assurance),
-		Purpose:     purpose, ActsFor: row.Doctors, Address: r.Address, Audience: r.Audience,
+		Role: role.Kind, Template: role.Template, Assurance: level,
+		Permissions: roles.AtAssurance(held, level), Withheld: withheld, Gates: gates,
+		// Whole seconds, as in the token: a finer time would make each token a new one.
+		Authenticated: deref(row.Authenticated).Truncate(time.Second),
+		Purpose:       purpose, ActsFor: row.Doctors, Address: r.Client.Address, Audience: r.Audience,
 	}, nil
+}
+
+// enforced are the gates that take something away.
+const enforced = access.Gates(1<<(accessv1.Gate_GATE_FACTOR-1) | 1<<(accessv1.Gate_GATE_NETWORK-1) | 1<<(accessv1.Gate_GATE_CERTIFICATION-1))
+
+// permissions are what the role gives, or the custom role in its place, with what
+// was granted for a while, less the modules that no doctor opens to a member.
+func permissions(role roles.Role, row store.Admission) (access.Permissions, error) {
+	held := roles.Of(role)
+	if row.Custom != nil {
+		custom, err := access.FromBytes(row.Custom)
+		if err != nil {
+			return access.Permissions{}, fmt.Errorf("admit: a custom role is broken: %w", err)
+		}
+		held = custom
+	}
+	if len(row.Extra) > 0 {
+		held = held.Or(access.NewPermissions(row.Extra...))
+	}
+	if row.Modules != nil {
+		held = roles.Narrow(held, *row.Modules)
+	}
+	return held, nil
 }
 
 // event tells who asked for what; the resource is the method that is admitted.
@@ -151,7 +200,7 @@ func event(it *item, row store.Admission) *auditv1.Event {
 	mods := []func(*auditv1.Event){
 		evidence.User(deref(row.User), deref(row.Username)),
 		evidence.Practice(deref(row.Practice)),
-		evidence.Address(it.request.Address),
+		evidence.Address(it.request.Client.Address),
 		evidence.Resource(it.request.Method, 0),
 	}
 	if session := deref(row.Session); session != uuid.Nil {

@@ -33,7 +33,9 @@ type identity struct {
 	assurance                   accessv1.Assurance
 	purpose                     accessv1.Purpose
 	audience                    accessv1.Service
-	permissions                 access.Permissions
+	permissions, withheld       access.Permissions
+	gates                       access.Gates
+	authenticated               int64
 }
 
 type signed struct {
@@ -82,6 +84,7 @@ func identityOf(c *caller.Caller) identity {
 	return identity{
 		user: c.User, practice: c.Practice, session: c.Session, username: c.Username, template: c.Template,
 		address: c.Address, doctors: doctors.String(), role: c.Role, assurance: c.Assurance, purpose: c.Purpose,
-		audience: c.Audience, permissions: c.Permissions,
+		audience: c.Audience, permissions: c.Permissions, withheld: c.Withheld, gates: c.Gates,
+		authenticated: c.Authenticated.Unix(),
 	}
 }

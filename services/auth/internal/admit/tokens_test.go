@@ -48,10 +48,15 @@ func TestTokensAreHandedOutAgainForTheSameCallerOnly(t *testing.T) {
 		"Permissions": func(c *caller.Caller) {
 			c.Permissions = access.NewPermissions(accessv1.Permission_PERMISSION_NOTES_READ)
 		},
-		"Purpose":  func(c *caller.Caller) { c.Purpose = accessv1.Purpose_PURPOSE_PAYMENT },
-		"ActsFor":  func(c *caller.Caller) { c.ActsFor = append(c.ActsFor, uuid.New()) },
-		"Address":  func(c *caller.Caller) { c.Address = "192.0.2.1" },
-		"Audience": func(c *caller.Caller) { c.Audience = accessv1.Service_SERVICE_AUDIT },
+		"Purpose": func(c *caller.Caller) { c.Purpose = accessv1.Purpose_PURPOSE_PAYMENT },
+		"Withheld": func(c *caller.Caller) {
+			c.Withheld = access.NewPermissions(accessv1.Permission_PERMISSION_NOTES_READ)
+		},
+		"Gates":         func(c *caller.Caller) { c.Gates = 1 },
+		"Authenticated": func(c *caller.Caller) { c.Authenticated = now },
+		"ActsFor":       func(c *caller.Caller) { c.ActsFor = append(c.ActsFor, uuid.New()) },
+		"Address":       func(c *caller.Caller) { c.Address = "192.0.2.1" },
+		"Audience":      func(c *caller.Caller) { c.Audience = accessv1.Service_SERVICE_AUDIT },
 	}
 	fields := reflect.TypeFor[caller.Caller]()
 	for i := range fields.NumField() {

@@ -8,6 +8,7 @@ import (
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
 	"github.com/carekeep/carekeep/services/auth/internal/admit"
+	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/signin"
 	"github.com/carekeep/carekeep/services/auth/internal/user"
@@ -25,7 +26,7 @@ func (s *Service) SignIn(ctx context.Context, r *authv1.SignInRequest) (*authv1.
 	if err != nil {
 		return nil, err
 	}
-	return signedIn(result.Opened, result.HasFactor), nil
+	return signedIn(result.Opened, result.Factors), nil
 }
 
 // VerifyTotp implements AuthService.
@@ -38,7 +39,7 @@ func (s *Service) VerifyTotp(ctx context.Context, r *authv1.VerifyTotpRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return signedIn(opened, true), nil
+	return signedIn(opened, method.TOTP), nil
 }
 
 // SignOut implements AuthService.
@@ -63,7 +64,7 @@ func (s *Service) AcceptInvitation(ctx context.Context, r *authv1.AcceptInvitati
 	if err != nil {
 		return nil, err
 	}
-	return signedIn(opened, false), nil
+	return signedIn(opened, 0), nil
 }
 
 // EnrolTotp implements AuthService.
@@ -89,7 +90,7 @@ func (s *Service) ConfirmTotp(ctx context.Context, r *authv1.ConfirmTotpRequest)
 	if err != nil {
 		return nil, err
 	}
-	return signedIn(opened, true), nil
+	return signedIn(opened, method.TOTP), nil
 }
 
 // ChangePassword implements AuthService.
@@ -114,7 +115,7 @@ func (s *Service) GetSelf(ctx context.Context, _ *authv1.GetSelfRequest) (*authv
 	if err != nil {
 		return nil, err
 	}
-	return &authv1.Self{User: userMessage(self), Assurance: c.Assurance, Permissions: c.Permissions.List()}, nil
+	return &authv1.Self{User: userMessage(self), Assurance: c.Assurance, Permissions: c.Permissions.List(), Gates: c.Gates.List()}, nil
 }
 
 // ListSessions implements AuthService.
@@ -132,7 +133,7 @@ func (s *Service) ListSessions(ctx context.Context, _ *authv1.ListSessionsReques
 		response.Sessions = append(response.Sessions, &authv1.Session{
 			Name: session.Name(row.ID), Assurance: row.Assurance, Current: row.ID == c.Session,
 			CreateTime: timestamppb.New(row.Created), LastUseTime: timestamppb.New(row.LastUse),
-			Address: row.Address, UserAgent: row.UserAgent,
+			Address: row.Address, UserAgent: row.UserAgent, Methods: row.Methods.List(),
 		})
 	}
 	return response, nil
@@ -178,7 +179,7 @@ func (s *Service) Admit(ctx context.Context, r *authv1.AdmitRequest) (*authv1.Ad
 		return nil, err
 	}
 	token, err := s.Admitter.Admit(ctx, admit.Request{
-		Token: r.GetSessionToken(), Audience: r.GetAudience(), Method: r.GetMethod(), Address: from.Address,
+		Token: r.GetSessionToken(), Audience: r.GetAudience(), Method: r.GetMethod(), Client: from,
 		Purpose: r.GetPurpose(), Background: r.GetBackground(),
 	})
 	if err != nil {
@@ -187,16 +188,20 @@ func (s *Service) Admit(ctx context.Context, r *authv1.AdmitRequest) (*authv1.Ad
 	return &authv1.AdmitResponse{CallerToken: token}, nil
 }
 
-func signedIn(o session.Opened, hasFactor bool) *authv1.SignInResponse {
+// signedIn says what came of an authentication, and which second factors the user could still give.
+func signedIn(o session.Opened, factors method.Set) *authv1.SignInResponse {
 	next := authv1.NextStep_NEXT_STEP_ENROL_TOTP
 	switch {
 	case o.Assurance == accessv1.Assurance_ASSURANCE_AAL2:
 		next = authv1.NextStep_NEXT_STEP_NONE
-	case hasFactor:
+	case factors.Any(method.TOTP):
 		next = authv1.NextStep_NEXT_STEP_VERIFY_TOTP
+	case factors != 0:
+		next = authv1.NextStep_NEXT_STEP_VERIFY
 	}
 	return &authv1.SignInResponse{
-		SessionToken: o.Token, Assurance: o.Assurance, NextStep: next, User: user.Name(o.User),
+		SecondFactors: factors.List(),
+		SessionToken:  o.Token, Assurance: o.Assurance, NextStep: next, User: user.Name(o.User),
 		IdleExpireTime: timestamppb.New(o.IdleEnd), ExpireTime: timestamppb.New(o.End),
 	}
 }

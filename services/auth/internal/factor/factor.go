@@ -14,6 +14,7 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
+	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
@@ -72,7 +73,7 @@ func (f *Factors) VerifyTotp(ctx context.Context, c *caller.Caller, code string)
 		return session.Opened{}, errCode
 	}
 	tx := f.Store.In(c.Practice)
-	opening := f.Sessions.Raise(tx, c)
+	opening := f.Sessions.Raise(tx, c, creds.proof, method.TOTP)
 	used := tx.UseStep(c.User, creds.TotpSealed, step)
 	return f.raise(ctx, tx, opening, func() error {
 		if !used.Found() {
@@ -140,7 +141,7 @@ func (f *Factors) ConfirmTotp(ctx context.Context, c *caller.Caller, code string
 		return session.Opened{}, errCode
 	}
 	tx := f.Store.In(c.Practice)
-	opening := f.Sessions.Raise(tx, c)
+	opening := f.Sessions.Raise(tx, c, creds.proof, method.TOTP)
 	confirmed := tx.ConfirmPending(c.User, creds.PendingSealed, step)
 	return f.raise(ctx, tx, opening, func() error {
 		if !confirmed.Found() {
@@ -221,30 +222,37 @@ func (f *Factors) acceptable(ctx context.Context, c *caller.Caller, current, nex
 	return password.Check("new_password", next, []string{user.Username, user.DisplayName, string(email)})
 }
 
+// credentials are a user's, and what the caller's session was opened with so far.
+type credentials struct {
+	store.Credentials
+	proof store.Proof
+}
+
 // attempt counts an attempt at a secret before anything is compared.
-func (f *Factors) attempt(ctx context.Context, c *caller.Caller) (store.Credentials, error) {
+func (f *Factors) attempt(ctx context.Context, c *caller.Caller) (credentials, error) {
 	if err := f.Limiter.Secret(ctx, c.User); err != nil {
-		return store.Credentials{}, err
+		return credentials{}, err
 	}
 	return f.credentials(ctx, c)
 }
 
-func (f *Factors) credentials(ctx context.Context, c *caller.Caller) (store.Credentials, error) {
+func (f *Factors) credentials(ctx context.Context, c *caller.Caller) (credentials, error) {
 	tx := f.Store.In(c.Practice)
-	found := tx.Credentials(c.User)
+	found, proofs := tx.Credentials(c.User), tx.Proof(c.Session, c.User)
 	if err := tx.Read(ctx); err != nil {
-		return store.Credentials{}, err
+		return credentials{}, err
 	}
-	creds, ok := found.One()
-	if !ok {
-		return store.Credentials{}, session.ErrOver
+	creds, known := found.One()
+	proof, open := proofs.One()
+	if !known || !open {
+		return credentials{}, session.ErrOver
 	}
-	return creds, nil
+	return credentials{creds, proof}, nil
 }
 
 // mayReplace: who has a second factor needs it to get another.
-func mayReplace(c *caller.Caller, creds store.Credentials) error {
-	if creds.TotpSealed != "" && c.Assurance < accessv1.Assurance_ASSURANCE_AAL2 {
+func mayReplace(c *caller.Caller, creds credentials) error {
+	if creds.Factors != 0 && c.Assurance < accessv1.Assurance_ASSURANCE_AAL2 {
 		return errStepUp
 	}
 	return nil

@@ -10,12 +10,12 @@ import (
 
 	"github.com/google/uuid"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/mail"
+	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
@@ -132,7 +132,7 @@ func (i *Invites) find(ctx context.Context, secret string) (store.Invitation, er
 
 func (i *Invites) accept(ctx context.Context, v store.Invitation, hash string, client session.Client) (session.Opened, error) {
 	tx := i.Store.In(v.Practice)
-	opening := i.Sessions.Open(tx, v.User, accessv1.Assurance_ASSURANCE_AAL1, client)
+	opening := i.Sessions.Open(tx, v.User, method.Password, false, client)
 	used := tx.UseInvitation(v.ID)
 	// The hash that is replaced is the empty one: an invitation never replaces a password.
 	set := tx.SetPassword(v.User, "", hash)

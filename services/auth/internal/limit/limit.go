@@ -10,12 +10,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )
@@ -72,7 +72,7 @@ func installationKey(ctx context.Context, s *store.Store, sealer *seal.Sealer) (
 // address, and looks the name up in the same round trip.
 func (l *Limiter) SignIn(ctx context.Context, username, address string) (store.SignIn, bool, error) {
 	tx := l.store.In(store.Platform)
-	wait := tx.Attempt([][]byte{l.hash("account", username), l.hash("address", network(address))}, l.max, Window)
+	wait := tx.Attempt([][]byte{l.hash("account", username), l.hash("address", network.Client(address))}, l.max, Window)
 	found := tx.SignInOf(username)
 	if err := tx.Read(ctx); err != nil {
 		return store.SignIn{}, false, err
@@ -86,7 +86,7 @@ func (l *Limiter) SignIn(ctx context.Context, username, address string) (store.S
 
 // Address counts an attempt against the address alone.
 func (l *Limiter) Address(ctx context.Context, address string) error {
-	return l.count(ctx, "SIGN_IN_LIMITED", "too many sign-ins", l.hash("address", network(address)))
+	return l.count(ctx, "SIGN_IN_LIMITED", "too many sign-ins", l.hash("address", network.Client(address)))
 }
 
 // Secret counts an attempt of a signed-in user at a code or the current password.
@@ -116,19 +116,4 @@ func (l *Limiter) hash(kind, value string) []byte {
 	mac.Write([]byte(kind))
 	mac.Write([]byte(value))
 	return mac.Sum(nil)
-}
-
-// network is what one client can easily speak from: an IPv4 address, or the /64
-// that an IPv6 client picks its addresses from.
-func network(address string) string {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return address
-	}
-	ip = ip.Unmap().WithZone("")
-	if ip.Is6() {
-		prefix, _ := ip.Prefix(64) // fails only for more bits than an address has
-		return prefix.String()
-	}
-	return ip.String()
 }

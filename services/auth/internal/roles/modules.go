@@ -70,7 +70,7 @@ func Narrow(held access.Permissions, m Modules) access.Permissions {
 
 // permissionsIn returns those of held that belong to the module.
 func permissionsIn(held access.Permissions, m Modules) access.Permissions {
-	return without(held, Narrow(held, AllModules&^m))
+	return held.Without(Narrow(held, AllModules&^m))
 }
 
 // Grantable checks that the doctor may open these modules to a member of the
@@ -111,11 +111,4 @@ func TemplateModules(r Role) Modules {
 		}
 	}
 	return m
-}
-
-func without(a, b access.Permissions) access.Permissions {
-	for _, p := range b.List() {
-		a.Remove(p)
-	}
-	return a
 }

@@ -271,18 +271,9 @@ func AtAssurance(held access.Permissions, level accessv1.Assurance) access.Permi
 	if level >= accessv1.Assurance_ASSURANCE_AAL2 {
 		return held
 	}
-	return intersect(held, singleFactor)
+	return held.And(singleFactor)
 }
 
 func set(groups ...[]accessv1.Permission) access.Permissions {
 	return access.NewPermissions(slices.Concat(groups...)...)
-}
-
-func intersect(a, b access.Permissions) access.Permissions {
-	for _, p := range a.List() {
-		if !b.Has(p) {
-			a.Remove(p)
-		}
-	}
-	return a
 }

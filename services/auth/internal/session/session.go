@@ -15,6 +15,8 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/method"
+	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 	"github.com/carekeep/carekeep/services/auth/internal/token"
 )
@@ -38,8 +40,13 @@ func New(s *store.Store, life store.Lifetimes) *Sessions { return &Sessions{stor
 
 // Client is where a session is used from.
 type Client struct {
-	Address   string
-	UserAgent string
+	Address        string
+	UserAgent      string
+	AcceptLanguage string
+	// Device is the device whose signed token came along; uuid.Nil for none.
+	Device uuid.UUID
+	// Cookies: session and device travel as cookies, and the session is bound to the device's.
+	Cookies bool
 }
 
 // Opened is a session as its user gets it. Token is shown this once.
@@ -60,9 +67,11 @@ type Opening struct {
 	idle    time.Duration
 }
 
-// Open adds to a transaction in the user's practice what opens a session,
-// evicting the oldest where there would be too many.
-func (s *Sessions) Open(tx *store.Tx, user uuid.UUID, level accessv1.Assurance, client Client) *Opening {
+// Open adds to a transaction in the user's practice what opens a session for
+// somebody who proved themself with these methods, evicting the oldest session
+// where there would be too many. Every way of signing in ends here.
+func (s *Sessions) Open(tx *store.Tx, user uuid.UUID, methods method.Set, acceptEmail bool, client Client) *Opening {
+	level := methods.Level(acceptEmail)
 	o := &Opening{
 		session: Opened{ID: uuid.Must(uuid.NewV7()), User: user, Token: token.New(token.Session), Assurance: level},
 		idle:    s.life.Idle,
@@ -70,21 +79,42 @@ func (s *Sessions) Open(tx *store.Tx, user uuid.UUID, level accessv1.Assurance, 
 	tx.LockUser(user)
 	o.times, o.evicted = tx.OpenSession(store.NewSession{
 		ID: o.session.ID, User: user, TokenHash: token.Hash(o.session.Token), Assurance: level,
-		Address: client.Address, UserAgent: client.UserAgent,
+		Methods: methods, Address: client.Address, UserAgent: client.UserAgent, Network: network.Of(client.Address),
 	}, s.life)
 	return o
 }
 
-// Raise adds to a transaction what gives the caller's session two factors and a
-// new token; the old token dies with the commit.
-func (s *Sessions) Raise(tx *store.Tx, c *caller.Caller) *Opening {
+// Raise adds to a transaction what a further proof gives the caller's session: the
+// methods, the level that follows, the network that it came from, and a new
+// token; the old token dies with the commit. Proof is what Tx.Proof read before.
+func (s *Sessions) Raise(tx *store.Tx, c *caller.Caller, proof store.Proof, add method.Set) *Opening {
+	methods := proof.Methods | add
+	level := methods.Level(proof.AcceptEmail)
 	o := &Opening{
-		session: Opened{ID: c.Session, User: c.User, Token: token.New(token.Session), Assurance: accessv1.Assurance_ASSURANCE_AAL2},
+		session: Opened{ID: c.Session, User: c.User, Token: token.New(token.Session), Assurance: level},
 		idle:    s.life.Idle, evicted: &store.Rows[uuid.UUID]{},
 	}
 	tx.LockUser(c.User)
-	o.times = tx.RaiseSession(c.Session, c.User, token.Hash(o.session.Token), s.life.Idle)
+	o.times = tx.RaiseSession(store.Raising{
+		Session: c.Session, User: c.User, TokenHash: token.Hash(o.session.Token), Seen: proof.Methods, Methods: methods,
+		Assurance: level, Network: network.Of(c.Address),
+	}, s.life.Idle)
 	return o
+}
+
+// FreshFor is how long a full authentication counts for changes of factors (ASVS 7.5.1).
+const FreshFor = 5 * time.Minute
+
+var errStale = errs.New(errs.KindDenied, "REAUTHENTICATE",
+	"prove who you are again, with two factors; that counts for five minutes")
+
+// Fresh refuses a caller who has not proved who they are with two factors within
+// the last five minutes. Times are whole seconds.
+func Fresh(c *caller.Caller, now time.Time) error {
+	if c.Authenticated.IsZero() || now.Sub(c.Authenticated) > FreshFor {
+		return errStale
+	}
+	return nil
 }
 
 // Result is the session once the transaction was sent; false where it is no longer live.

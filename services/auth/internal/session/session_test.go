@@ -10,10 +10,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 	"github.com/carekeep/carekeep/services/auth/internal/testkit"
@@ -51,7 +51,7 @@ func TestDH28_TwentyOpenAtOnceWithoutAnythingInBetween(t *testing.T) {
 		for range 20 {
 			race.Go(func() {
 				tx := db.In(store.Platform)
-				opening := sessions.Open(tx, user, accessv1.Assurance_ASSURANCE_AAL1, session.Client{})
+				opening := sessions.Open(tx, user, method.Password, false, session.Client{})
 				live := tx.Sessions(user, 15*time.Minute)
 				err := tx.Do(context.Background(), func() ([]*auditv1.Event, error) {
 					if n := len(live.All()); n > 4 {

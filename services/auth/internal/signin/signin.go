@@ -8,12 +8,12 @@ import (
 	"context"
 	"strings"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/auth/internal/factor"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
+	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
@@ -36,10 +36,10 @@ type Attempt struct {
 	Client   session.Client
 }
 
-// Result is the session, and whether the user has a second factor to give.
+// Result is the session, and the second factors that its user has.
 type Result struct {
 	session.Opened
-	HasFactor bool
+	Factors method.Set
 }
 
 // ErrFailed is the one answer to every wrong sign-in.
@@ -51,6 +51,8 @@ const (
 	stageInvited  = "INVITATION_NOT_ACCEPTED"
 	stagePassword = "WRONG_PASSWORD" //nolint:gosec // names a stage, holds no credential
 	stageUser     = "USER_DISABLED"
+	stageFrozen   = "ACCOUNT_FROZEN"
+	stageClosed   = "ACCOUNT_CLOSED"
 	stagePractice = "PRACTICE_DISABLED"
 	stageCode     = "WRONG_CODE"
 	stageRace     = "CODE_USED_OR_ACCOUNT_CHANGED"
@@ -72,7 +74,7 @@ func (s *SignIns) SignIn(ctx context.Context, a Attempt) (Result, error) {
 	if stage := refusal(account, known, right); stage != "" {
 		return Result{}, s.refuse(ctx, a, account, stage, ErrFailed)
 	}
-	step, level := int64(0), accessv1.Assurance_ASSURANCE_AAL1
+	step, methods := int64(0), method.Password
 	if a.Code != "" && account.TotpSealed != "" {
 		var ok bool
 		if step, ok, err = s.Factors.Totp(ctx, account.User, account.TotpSealed, a.Code, account.TotpStep); err != nil {
@@ -81,9 +83,9 @@ func (s *SignIns) SignIn(ctx context.Context, a Attempt) (Result, error) {
 		if !ok {
 			return Result{}, s.refuse(ctx, a, account, stageCode, ErrFailed)
 		}
-		level = accessv1.Assurance_ASSURANCE_AAL2
+		methods |= method.TOTP
 	}
-	return s.open(ctx, a, account, step, level)
+	return s.open(ctx, a, account, step, methods)
 }
 
 func refusal(account store.SignIn, known, right bool) string {
@@ -98,12 +100,16 @@ func refusal(account store.SignIn, known, right bool) string {
 		return stageUser
 	case account.PracticeDisabled:
 		return stagePractice
+	case account.Frozen:
+		return stageFrozen
+	case account.Closed:
+		return stageClosed
 	}
 	return ""
 }
 
 // open keeps what was used up and opens the session, in one transaction.
-func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, step int64, level accessv1.Assurance) (Result, error) {
+func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, step int64, methods method.Set) (Result, error) {
 	hash := account.PasswordHash
 	if s.Hasher.Outdated(hash) {
 		var err error
@@ -112,7 +118,7 @@ func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, ste
 		}
 	}
 	tx := s.Store.In(account.Practice)
-	opening := s.Sessions.Open(tx, account.User, level, a.Client)
+	opening := s.Sessions.Open(tx, account.User, methods, account.AcceptEmail, a.Client)
 	used := tx.UseCredentials(account.User, account.PasswordHash, hash, step)
 	var result Result
 	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
@@ -120,7 +126,7 @@ func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, ste
 			return nil, ErrFailed
 		}
 		opened, _ := opening.Result()
-		result = Result{Opened: opened, HasFactor: account.TotpSealed != ""}
+		result = Result{Opened: opened, Factors: account.Factors}
 		recorder, who := evidence.From(ctx), about(a, account)
 		event := recorder.Event(append(who, evidence.Session(opened.ID), evidence.Resource(session.Name(opened.ID), 0))...)
 		return append(opening.Evicted(recorder, who...), event), nil

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/carekeep/carekeep/services/auth/internal/method"
 )
 
 // SignIn is what a sign-in name leads to.
@@ -16,11 +18,21 @@ type SignIn struct {
 	TotpStep         int64
 	UserDisabled     bool
 	PracticeDisabled bool
+	Frozen           bool
+	Closed           bool
+	// Factors are the second factors that the user has.
+	Factors     method.Set
+	AcceptEmail bool
 }
 
 // SignInOf looks a sign-in name up across practices.
 func (t *Tx) SignInOf(username string) *Rows[SignIn] {
-	return query[SignIn](t, "SELECT * FROM sign_in_of($1)", username)
+	return query[SignIn](t, "SELECT * FROM account_of($1, NULL)", username)
+}
+
+// AccountOf is SignInOf for a user whom something other than a name leads to, such as a passkey.
+func (t *Tx) AccountOf(user uuid.UUID) *Rows[SignIn] {
+	return query[SignIn](t, "SELECT * FROM account_of(NULL, $1)", user)
 }
 
 // Attempt counts one attempt against every key, or against none where one is
@@ -39,12 +51,13 @@ type Credentials struct {
 	PendingSession *uuid.UUID
 	// PendingAge is how long ago the enrolment was asked for.
 	PendingAge *time.Duration
+	Factors    method.Set
 }
 
 // Credentials reads a user's credentials.
 func (t *Tx) Credentials(user uuid.UUID) *Rows[Credentials] {
 	return query[Credentials](t, `SELECT password_hash, totp_sealed, totp_step, pending_sealed, pending_session,
-		coalesce($3::timestamptz, clock_timestamp()) - pending_since
+		coalesce($3::timestamptz, clock_timestamp()) - pending_since, factors
 		FROM credentials WHERE user_id = $1 AND practice_id = $2`, user, t.practice, t.at())
 }
 
@@ -81,6 +94,17 @@ func (t *Tx) SetPending(user uuid.UUID, seenTotp, sealed string, session uuid.UU
 // ConfirmPending makes the pending enrolment the factor, if it is still the seen one.
 func (t *Tx) ConfirmPending(user uuid.UUID, seenPending string, step int64) *Rows[int64] {
 	return scalars[int64](t, `UPDATE credentials
-		SET totp_sealed = pending_sealed, totp_step = $4, pending_sealed = '', pending_session = NULL, pending_since = NULL
+		SET totp_sealed = pending_sealed, totp_step = $4, factors = factors | 2, pending_sealed = '', pending_session = NULL, pending_since = NULL
 		WHERE user_id = $1 AND practice_id = $2 AND pending_sealed = $3 RETURNING totp_step`, user, t.practice, seenPending, step)
+}
+
+// AddFactor notes that the user has a second factor.
+func (t *Tx) AddFactor(user uuid.UUID, m method.Set) {
+	t.exec("UPDATE credentials SET factors = factors | $3 WHERE user_id = $1 AND practice_id = $2", user, t.practice, m)
+}
+
+// DropFactor notes that the user has it no more, and returns the factors that are left.
+func (t *Tx) DropFactor(user uuid.UUID, m method.Set) *Rows[method.Set] {
+	return scalars[method.Set](t, "UPDATE credentials SET factors = factors & ~$3::integer WHERE user_id = $1 AND practice_id = $2 RETURNING factors",
+		user, t.practice, m)
 }

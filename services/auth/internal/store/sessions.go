@@ -6,6 +6,8 @@ import (
 	"github.com/google/uuid"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	"github.com/carekeep/carekeep/libs/access"
+	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/roles"
 )
 
@@ -22,8 +24,22 @@ type NewSession struct {
 	User      uuid.UUID
 	TokenHash []byte
 	Assurance accessv1.Assurance
+	Methods   method.Set
 	Address   string
 	UserAgent string
+	// Network is where the session is verified; empty where the address is not known.
+	Network string
+	Device  *uuid.UUID
+	// Bound: every request must carry the device's token.
+	Bound bool
+}
+
+// networks is a session's first verified network as an array.
+func (n NewSession) networks() []string {
+	if n.Network == "" {
+		return []string{}
+	}
+	return []string{n.Network}
 }
 
 // Times say when a session was last used and when it ends at the latest.
@@ -44,20 +60,51 @@ func (t *Tx) OpenSession(n NewSession, life Lifetimes) (opened *Rows[Times], evi
 		WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 AND practice_id = $2 AND ended IS NULL ORDER BY created DESC, id DESC OFFSET $3)
 		RETURNING id`, n.User, t.practice, life.Max-1, t.at())
 	opened = query[Times](t, `INSERT INTO sessions
-		(id, user_id, practice_id, token_hash, assurance, created, last_use, expires, address, user_agent)
-		SELECT $1, $2, $3, $4, $5, now, now, now + $6, $7, $8 FROM (SELECT coalesce($9::timestamptz, clock_timestamp()) AS now) clock
+		(id, user_id, practice_id, token_hash, assurance, created, last_use, expires, address, user_agent,
+		methods, networks, device_id, bound, authenticated)
+		SELECT $1, $2, $3, $4, $5::smallint, now, now, now + $6, $7, $8, $10, $11, $12, $13, CASE WHEN $5::smallint >= 2 THEN now END
+		FROM (SELECT coalesce($9::timestamptz, clock_timestamp()) AS now) clock
 		RETURNING last_use, expires`,
-		n.ID, n.User, t.practice, n.TokenHash, n.Assurance, life.Absolute, n.Address, n.UserAgent, t.at())
+		n.ID, n.User, t.practice, n.TokenHash, n.Assurance, life.Absolute, n.Address, n.UserAgent, t.at(),
+		n.Methods, n.networks(), n.Device, n.Bound)
 	return opened, evicted
 }
 
-// RaiseSession gives a live session two factors and a new token. No row: it is not live.
-func (t *Tx) RaiseSession(id, user uuid.UUID, tokenHash []byte, idle time.Duration) *Rows[Times] {
-	return query[Times](t, `UPDATE sessions s SET token_hash = $4, assurance = $5, last_use = clock.now
+// Proof is what a session was opened with so far.
+type Proof struct {
+	Methods     method.Set
+	AcceptEmail bool
+}
+
+// Proof reads a session's methods, and whether its practice accepts codes by mail.
+func (t *Tx) Proof(session, user uuid.UUID) *Rows[Proof] {
+	return query[Proof](t, `SELECT s.methods, coalesce(p.accept_email_code, false) FROM sessions s LEFT JOIN practices p ON p.id = s.practice_id
+		WHERE s.id = $1 AND s.user_id = $2 AND s.practice_id = $3 AND s.ended IS NULL`, session, user, t.practice)
+}
+
+// Raising is what a session gains by a further proof.
+type Raising struct {
+	Session   uuid.UUID
+	User      uuid.UUID
+	TokenHash []byte
+	// Seen are the methods that the session had when the level was worked out.
+	Seen      method.Set
+	Methods   method.Set
+	Assurance accessv1.Assurance
+	// Network is where the proof came from; it is verified then.
+	Network string
+}
+
+// RaiseSession gives a live session further methods and a new token. No row: it is not
+// live, or its methods changed meanwhile.
+func (t *Tx) RaiseSession(r Raising, idle time.Duration) *Rows[Times] {
+	return query[Times](t, `UPDATE sessions s SET token_hash = $4, assurance = $5::smallint, methods = $8, last_use = clock.now,
+		authenticated = CASE WHEN $5::smallint >= 2 THEN clock.now ELSE s.authenticated END,
+		networks = CASE WHEN $9::text = '' OR $9::text = ANY (s.networks) THEN s.networks ELSE s.networks || $9::text END
 		FROM (SELECT coalesce($7::timestamptz, clock_timestamp()) AS now) clock
-		WHERE s.id = $1 AND s.user_id = $2 AND s.practice_id = $3 AND s.ended IS NULL
+		WHERE s.id = $1 AND s.user_id = $2 AND s.practice_id = $3 AND s.ended IS NULL AND s.methods = $10
 		AND least(s.expires, s.last_use + $6) > clock.now RETURNING s.last_use, s.expires`,
-		id, user, t.practice, tokenHash, accessv1.Assurance_ASSURANCE_AAL2, idle, t.at())
+		r.Session, r.User, t.practice, r.TokenHash, r.Assurance, idle, t.at(), r.Methods, r.Network, r.Seen)
 }
 
 // Session is an open session as its user sees it.
@@ -68,11 +115,13 @@ type Session struct {
 	LastUse   time.Time
 	Address   string
 	UserAgent string
+	Methods   method.Set
+	Device    *uuid.UUID
 }
 
 // Sessions lists the user's live sessions, oldest first.
 func (t *Tx) Sessions(user uuid.UUID, idle time.Duration) *Rows[Session] {
-	return query[Session](t, `SELECT id, assurance, created, last_use, address, user_agent FROM sessions
+	return query[Session](t, `SELECT id, assurance, created, last_use, address, user_agent, methods, device_id FROM sessions
 		WHERE user_id = $1 AND practice_id = $2 AND ended IS NULL
 		AND least(expires, last_use + $3) > coalesce($4::timestamptz, clock_timestamp()) ORDER BY created, id`,
 		user, t.practice, idle, t.at())
@@ -94,30 +143,42 @@ func (t *Tx) EndSessions(user, except uuid.UUID, reason string) *Rows[uuid.UUID]
 type Ask struct {
 	TokenHash  []byte
 	Background bool
+	// Network is the /24 or /48 of the client's address, Address what blocks name.
+	Network, Address string
+	// Device is the device whose token came along, if any.
+	Device *uuid.UUID
 }
 
 // Admission is what admit says about one request. Refusal is empty where it passes.
 type Admission struct {
-	Place     int32
-	Refusal   *string
-	Retry     *time.Duration
-	Session   *uuid.UUID
-	User      *uuid.UUID
-	Practice  *uuid.UUID
-	Username  *string
-	Kind      *accessv1.RoleKind
-	Template  *string
-	Assurance *accessv1.Assurance
-	Modules   *roles.Modules
-	Doctors   []uuid.UUID
+	Place    int32
+	Refusal  *string
+	Retry    *time.Duration
+	Session  *uuid.UUID
+	User     *uuid.UUID
+	Practice *uuid.UUID
+	Username *string
+	Kind     *accessv1.RoleKind
+	Template *string
+	// Custom are the permissions of a custom role, Extra those granted for a while.
+	Custom        []byte
+	Extra         []accessv1.Permission
+	Assurance     *accessv1.Assurance
+	Authenticated *time.Time
+	Gates         access.Gates
+	Modules       *roles.Modules
+	Doctors       []uuid.UUID
 }
 
 // Admit decides over a batch of requests; Place counts them from 1.
 func (t *Tx) Admit(asks []Ask, idle, window time.Duration, limit int) *Rows[Admission] {
 	t.alone = true
 	hashes, background := make([][]byte, len(asks)), make([]bool, len(asks))
+	networks, addresses, devices := make([]string, len(asks)), make([]string, len(asks)), make([]*uuid.UUID, len(asks))
 	for i, ask := range asks {
 		hashes[i], background[i] = ask.TokenHash, ask.Background
+		networks[i], addresses[i], devices[i] = ask.Network, ask.Address, ask.Device
 	}
-	return query[Admission](t, "SELECT * FROM admit($1, $2, $3, $4, $5, $6)", hashes, background, t.at(), idle, window, limit)
+	return query[Admission](t, "SELECT * FROM admit($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		hashes, background, networks, addresses, devices, t.at(), idle, window, limit)
 }
