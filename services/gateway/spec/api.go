@@ -33,7 +33,7 @@ type operation struct {
 // fieldRule marks a property of a schema.
 type fieldRule struct {
 	phi, secret, serverSet bool
-	permission  string
+	permission             string
 }
 
 func readAPI(request *pluginpb.CodeGeneratorRequest) (*api, error) {

@@ -37,6 +37,7 @@ func TestDH22_APasswordAloneReachesNoPatientDataAndNoAdministration(t *testing.T
 		require.ElementsMatch(t, []accessv1.Permission{
 			accessv1.Permission_PERMISSION_SELF_READ, accessv1.Permission_PERMISSION_SELF_SESSIONS_END,
 			accessv1.Permission_PERMISSION_SELF_FACTORS_ENROL, accessv1.Permission_PERMISSION_SELF_FACTORS_VERIFY,
+			accessv1.Permission_PERMISSION_SELF_FACTORS_READ, accessv1.Permission_PERMISSION_SELF_COMPROMISE_REPORT,
 		}, held.Permissions.List())
 	}
 
