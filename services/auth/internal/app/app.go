@@ -26,6 +26,7 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/invite"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/mail"
+	"github.com/carekeep/carekeep/services/auth/internal/outbound"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/practice"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
@@ -58,6 +59,7 @@ type App struct {
 	admitter *admit.Admitter
 	relay    *outbox.Relay
 	mailer   *mail.Worker
+	sms      *outbound.SMS
 	log      *slog.Logger
 }
 
@@ -141,6 +143,12 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 		return err
 	}
 	a.mailer = mail.NewWorker(l.store, l.sealer, sender, o.Log)
+	a.sms, err = outbound.New(ctx, outbound.Options{
+		Store: l.store, Sealer: l.sealer, Config: s.SMS, PublicURL: s.PublicURL, Log: o.Log, Now: o.clock(),
+	})
+	if err != nil {
+		return err
+	}
 	a.Server, err = server.New(ctx, s.server(), server.Options{
 		Service: accessv1.Service_SERVICE_AUTH, Sink: outbox.NewSink(l.access), Identity: l.identity, Now: o.Now, Log: o.Log,
 		Ready: map[string]func(context.Context) error{"database": l.pool.Ping, "transit": l.transit.Ready},
@@ -218,6 +226,7 @@ func (a *App) Run(ctx context.Context) error {
 	var relayed error
 	work.Go(func() { relayed = a.relay.Run(workers) })
 	work.Go(func() { a.mailer.Run(workers) })
+	work.Go(func() { a.sms.Run(workers) })
 	work.Go(func() { a.purge(workers) })
 	served := a.Server.Serve(ctx)
 	stop()

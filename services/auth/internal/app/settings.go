@@ -17,6 +17,7 @@ import (
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/auth/internal/mail"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
+	"github.com/carekeep/carekeep/services/auth/internal/sms"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )
 
@@ -34,11 +35,13 @@ type Settings struct {
 	Transit  transit.Config `yaml:"transit" config:"required"`
 
 	// SigningKey is the Ed25519 key of caller tokens, PEM in PKCS #8 form.
-	SigningKey string              `yaml:"signing_key" config:"path,required"`
-	PublicURL  string              `yaml:"public_url" config:"required"`
-	Mail       mail.Config         `yaml:"mail" config:"required"`
-	Session    Session             `yaml:"session"`
-	Argon2id   password.Parameters `yaml:"argon2id"`
+	SigningKey string      `yaml:"signing_key" config:"path,required"`
+	PublicURL  string      `yaml:"public_url" config:"required"`
+	Mail       mail.Config `yaml:"mail" config:"required"`
+	// SMS is nil where the installation sends no text messages.
+	SMS      *sms.Config         `yaml:"sms"`
+	Session  Session             `yaml:"session"`
+	Argon2id password.Parameters `yaml:"argon2id"`
 }
 
 // Limits are those of every server and auth's own. Zero means the default.

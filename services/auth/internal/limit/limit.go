@@ -37,17 +37,18 @@ type Limiter struct {
 
 // New takes the installation's key, making it where there is none, and a limit per Window.
 func New(ctx context.Context, s *store.Store, sealer *seal.Sealer, perMinute int) (*Limiter, error) {
-	key, err := installationKey(ctx, s, sealer)
+	key, err := InstallationKey(ctx, s, sealer, keyName)
 	if err != nil {
 		return nil, fmt.Errorf("limit: %w", err)
 	}
 	return &Limiter{store: s, key: key, max: perMinute}, nil
 }
 
-// installationKey lets replicas that start together agree on one key: the first insert stays.
-func installationKey(ctx context.Context, s *store.Store, sealer *seal.Sealer) ([]byte, error) {
+// InstallationKey is the installation's key of 32 bytes under a name, made where there
+// is none. Replicas that start together agree on one key: the first insert stays.
+func InstallationKey(ctx context.Context, s *store.Store, sealer *seal.Sealer, name string) ([]byte, error) {
 	read := s.In(store.Platform)
-	stored := read.InstallationKey(keyName, "")
+	stored := read.InstallationKey(name, "")
 	if err := read.Read(ctx); err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func installationKey(ctx context.Context, s *store.Store, sealer *seal.Sealer) (
 			return nil, err
 		}
 		write := s.In(store.Platform)
-		stored = write.InstallationKey(keyName, wrapped)
+		stored = write.InstallationKey(name, wrapped)
 		if err := write.Read(ctx); err != nil {
 			return nil, err
 		}

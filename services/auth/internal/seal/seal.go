@@ -27,6 +27,13 @@ const (
 	Key
 )
 
+// What text messages leave behind.
+const (
+	Text   Kind = 40 + iota // a queued message
+	Number                  // a telephone number, of the consent or reply that owns it
+	Reply                   // what somebody wrote back
+)
+
 // Transit is what it takes to seal; *transit.Client has it.
 type Transit interface {
 	Encrypt(ctx context.Context, name string, plain [][]byte) ([]string, error)
