@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -31,11 +32,15 @@ func main() {
 		exit(serveBaseline())
 		return
 	}
-	var opts options
-	kong.Parse(&opts, kong.Description("Measures carekeep beside its baselines."))
+	var commands struct {
+		Figures  options   `cmd:"" default:"withargs" help:"Measure the figures of the records service; what runs without a command."`
+		Sessions endpoints `cmd:"" help:"Time any HTTP endpoints that check a session, side by side."`
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	exit(run(ctx, opts))
+	cli := kong.Parse(&commands, kong.Description("Measures carekeep beside its baselines."),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(os.Stdout, (*io.Writer)(nil)))
+	exit(cli.Run())
 }
 
 func exit(err error) {
@@ -45,9 +50,9 @@ func exit(err error) {
 	}
 }
 
-// run performs every measurement in order. The curve comes last: it fills the database.
-func run(ctx context.Context, opts options) error {
-	b, err := prepare(ctx, opts)
+// Run performs every measurement in order. The curve comes last: it fills the database.
+func (opts *options) Run(ctx context.Context) error {
+	b, err := prepare(ctx, *opts)
 	if err != nil {
 		return err
 	}

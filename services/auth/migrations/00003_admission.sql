@@ -159,7 +159,8 @@ CREATE FUNCTION admit(
     gates integer, modules integer, doctors uuid[]
 ) LANGUAGE plpgsql SECURITY DEFINER
 -- Every lookup is by a unique key, so one plan serves all; to plan each call anew would take longer than to run it.
-SET plan_cache_mode = force_generic_plan SET search_path = public, pg_temp AS $$
+-- Nor may a plan made while a table was small scan it when it has grown.
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     clock timestamptz;
@@ -170,13 +171,9 @@ BEGIN
     clock := coalesce(p_now, clock_timestamp());
 
     RETURN QUERY
-    WITH asked AS (
-        SELECT t.token_hash, t.background, t.network, t.address, t.device, t.place::integer
-        FROM unnest(p_tokens, p_background, p_networks, p_addresses, p_devices) WITH ORDINALITY
-            AS t (token_hash, background, network, address, device, place)
-    ), found AS (
-        SELECT k.place, k.background, s.id AS session_id, s.user_id, s.practice_id, s.assurance, s.authenticated, s.device_id,
-               u.username, u.role, u.template, u.role_id, a.hits, cardinality(a.hits) AS n, b.until AS blocked,
+    WITH found AS (
+        SELECT k.place::integer AS place, k.background, s.id AS session_id, s.user_id, s.practice_id, s.assurance, s.authenticated,
+               s.device_id, u.username, u.role, u.template, u.role_id, a.hits, cardinality(a.hits) AS n, b.until AS blocked,
                CASE
                    WHEN b.until IS NOT NULL THEN 'ADDRESS_BLOCKED'
                    WHEN s.id IS NULL THEN 'SESSION_UNKNOWN'
@@ -193,7 +190,8 @@ BEGIN
                + CASE WHEN p.require_passkey AND s.methods & 16 = 0 THEN 8 ELSE 0 END
                + CASE WHEN cardinality(s.networks) = 0 OR k.network = ANY (s.networks) THEN 0 ELSE 16 END
                + CASE WHEN u.certified_until <= clock THEN 32 ELSE 0 END AS gates
-        FROM asked k
+        FROM unnest(p_tokens, p_background, p_networks, p_addresses, p_devices) WITH ORDINALITY
+            AS k (token_hash, background, network, address, device, place)
         LEFT JOIN sessions s ON s.token_hash = k.token_hash
         LEFT JOIN users u ON u.id = s.user_id
         LEFT JOIN activity a ON a.user_id = s.user_id
@@ -203,41 +201,36 @@ BEGIN
         -- The request that is the user's k-th in this batch passes if no more than
         -- limit - k of the latest hits are inside the window, that is, if the hit
         -- at that distance from the end is outside or does not exist.
-        SELECT f.place, f.user_id, f.session_id, f.background,
-               f.hits[f.n - p_limit + (row_number() OVER (PARTITION BY f.user_id ORDER BY f.place))::integer] AS oldest
-        FROM found f WHERE f.refusal IS NULL
-    ), passed AS (
-        SELECT r.* FROM ranked r WHERE r.oldest IS NULL OR r.oldest <= clock - p_window
-    ), counted AS (
-        SELECT q.user_id, count(*)::integer AS added FROM passed q GROUP BY q.user_id
+        SELECT f.*, f.hits[f.n - p_limit + (row_number() OVER (PARTITION BY f.user_id, f.refusal IS NULL ORDER BY f.place))::integer] AS oldest
+        FROM found f
+    ), judged AS MATERIALIZED (
+        SELECT r.*, r.refusal IS NULL AND (r.oldest IS NULL OR r.oldest <= clock - p_window) AS passes FROM ranked r
     ), kept AS (
         UPDATE activity a
         SET hits = a.hits[greatest(1, cardinality(a.hits) - p_limit + c.added + 1):] || array_fill(clock, ARRAY[c.added])
-        FROM counted c WHERE a.user_id = c.user_id
+        FROM (SELECT j.user_id, count(*)::integer AS added FROM judged j WHERE j.passes GROUP BY j.user_id) c WHERE a.user_id = c.user_id
     ), touched AS (
         UPDATE sessions s SET last_use = clock
-        FROM passed q WHERE s.id = q.session_id AND NOT q.background
+        FROM judged j WHERE j.passes AND NOT j.background AND s.id = j.session_id
     )
-    SELECT f.place, CASE WHEN f.refusal IS NULL AND q.place IS NULL THEN 'REQUESTS_LIMITED' ELSE f.refusal END,
-           CASE WHEN f.blocked IS NOT NULL THEN f.blocked - clock WHEN q.place IS NULL THEN r.oldest + p_window - clock END,
-           f.session_id, f.user_id, f.practice_id, f.username, f.role, f.template, o.permissions, x.extra, f.assurance, f.authenticated,
-           f.gates + CASE WHEN d.attested > clock - interval '30 days' THEN 0 ELSE 2 END, m.modules, m.doctors
-    FROM found f
-    LEFT JOIN ranked r ON r.place = f.place
-    LEFT JOIN passed q ON q.place = f.place
-    LEFT JOIN devices d ON d.id = f.device_id AND d.forgotten IS NULL
-    LEFT JOIN roles o ON o.id = f.role_id
+    SELECT j.place, CASE WHEN j.refusal IS NULL AND NOT j.passes THEN 'REQUESTS_LIMITED' ELSE j.refusal END,
+           CASE WHEN j.blocked IS NOT NULL THEN j.blocked - clock WHEN j.refusal IS NULL AND NOT j.passes THEN j.oldest + p_window - clock END,
+           j.session_id, j.user_id, j.practice_id, j.username, j.role, j.template, o.permissions, x.extra, j.assurance, j.authenticated,
+           j.gates + CASE WHEN d.attested > clock - interval '30 days' THEN 0 ELSE 2 END, m.modules, m.doctors
+    FROM judged j
+    LEFT JOIN devices d ON d.id = j.device_id AND d.forgotten IS NULL
+    LEFT JOIN roles o ON o.id = j.role_id
     LEFT JOIN LATERAL (
         SELECT array_agg(g.permission) AS extra FROM grants g
-        WHERE g.user_id = f.user_id AND g.approved AND g.ended IS NULL AND g.expires > clock
+        WHERE g.user_id = j.user_id AND g.approved AND g.ended IS NULL AND g.expires > clock
     ) x ON true
     LEFT JOIN LATERAL (
         -- A member who acts for several doctors holds what all of them grant: the
         -- caller token has one set of permissions for all their patients.
         SELECT bit_and(g.modules) AS modules, array_agg(g.doctor_id ORDER BY g.doctor_id) AS doctors
         FROM assignments g JOIN users d ON d.id = g.doctor_id AND NOT d.disabled
-        WHERE g.staff_id = f.user_id
-    ) m ON f.role = 4;
+        WHERE g.staff_id = j.user_id
+    ) m ON j.role = 4;
 END
 $$;
 -- +goose StatementEnd
