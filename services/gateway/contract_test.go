@@ -65,6 +65,12 @@ func TestDocumentIsValidOpenAPI31(t *testing.T) {
 	require.NoError(t, doc.Validate(context.Background()))
 	require.Equal(t, "bearer", doc.Components.SecuritySchemes["session"].Value.Scheme)
 	require.NotNil(t, doc.Components.Schemas["google.rpc.Status"])
+	cookie := doc.Components.SecuritySchemes["sessionCookie"].Value
+	require.Equal(t, []string{"apiKey", "cookie", sessionCookie}, []string{cookie.Type, cookie.In, cookie.Name})
+	require.NotNil(t, doc.Paths.Find("/v1/auth:signIn").Post.Parameters.GetByInAndName("header", "X-Session-Transport"))
+	require.NotNil(t, doc.Paths.Find("/v1/auth:verifyTotp").Post.Parameters.GetByInAndName("header", "X-Session-Transport"))
+	require.Nil(t, doc.Paths.Find("/v1/auth:signOut").Post.Parameters.GetByInAndName("header", "X-Session-Transport"))
+	require.NotNil(t, doc.Paths.Find("/v1/auth:signOut").Post.Parameters.GetByInAndName("header", "X-Device-Token"))
 }
 
 // readable is the document's form of a google.api.http template.

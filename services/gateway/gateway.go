@@ -34,7 +34,7 @@ func NewGateway(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
-	handler, err := newPaths(conns, s.Limits, now)
+	handler, err := newPaths(conns, s, now)
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -81,8 +81,8 @@ type paths struct {
 	api   http.Handler
 }
 
-func newPaths(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits, now func() time.Time) (*paths, error) {
-	api, err := rest.New(conns, limits)
+func newPaths(conns map[accessv1.Service]grpc.ClientConnInterface, s Settings, now func() time.Time) (*paths, error) {
+	api, err := rest.New(conns, s.Limits, s.AllowedOrigins)
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}

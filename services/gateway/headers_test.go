@@ -160,6 +160,8 @@ func TestCORSIsOffUnlessConfigured(t *testing.T) {
 	require.Equal(t, origin, got.header.Get("Access-Control-Allow-Origin"))
 	require.Empty(t, got.header.Get("Access-Control-Allow-Credentials"))
 	require.Contains(t, got.header.Get("Access-Control-Allow-Headers"), "Authorization")
+	require.Contains(t, got.header.Get("Access-Control-Allow-Headers"), "X-Device-Token")
+	require.NotContains(t, got.header.Get("Access-Control-Allow-Headers"), "X-Session-Transport")
 	got = s.call("GET", "/v1/"+somePatient, "", "Origin", origin)
 	require.Equal(t, origin, got.header.Get("Access-Control-Allow-Origin"))
 	got = s.call("GET", "/v1/"+somePatient, "", "Origin", "https://evil.example")

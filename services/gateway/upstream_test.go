@@ -92,6 +92,14 @@ func (a *authHandlers) SignIn(_ context.Context, r *authv1.SignInRequest) (*auth
 	return a.signIn(r)
 }
 
+func (a *authHandlers) VerifyTotp(context.Context, *authv1.VerifyTotpRequest) (*authv1.SignInResponse, error) {
+	return &authv1.SignInResponse{SessionToken: "raised-" + sessionToken, Assurance: accessv1.Assurance_ASSURANCE_AAL2}, nil
+}
+
+func (a *authHandlers) SignOut(context.Context, *authv1.SignOutRequest) (*authv1.SignOutResponse, error) {
+	return &authv1.SignOutResponse{}, nil
+}
+
 type recordsHandlers struct {
 	recordsv1.UnimplementedRecordsServiceServer
 	get    func(context.Context, *recordsv1.GetPatientRequest) (*recordsv1.Patient, error)

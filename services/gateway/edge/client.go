@@ -8,8 +8,11 @@ import (
 	"unicode"
 )
 
-// maxAgent is what auth takes of a user agent, in bytes.
-const maxAgent = 512
+// What auth takes of a user agent and of Accept-Language, in bytes.
+const (
+	maxAgent    = 512
+	maxLanguage = 128
+)
 
 // Proxies are the networks whose X-Forwarded-For and traceparent are believed.
 type Proxies []netip.Prefix
@@ -71,16 +74,21 @@ func parseHop(text string) (netip.Addr, bool) {
 	return a.Unmap().WithZone(""), err == nil
 }
 
-// agent returns the user agent as clean text that fits what auth stores.
-func agent(r *http.Request) string {
+// agent returns the user agent, language the Accept-Language, as text that auth stores.
+func agent(r *http.Request) string { return clean(r.UserAgent(), maxAgent) }
+
+func language(r *http.Request) string { return clean(r.Header.Get("Accept-Language"), maxLanguage) }
+
+// clean leaves of a header what can be printed, up to a number of bytes.
+func clean(header string, limit int) string {
 	text := strings.Map(func(c rune) rune {
 		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
 			return -1
 		}
 		return c
-	}, r.UserAgent())
-	if len(text) > maxAgent {
-		text = strings.ToValidUTF8(text[:maxAgent], "")
+	}, header)
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "")
 	}
 	return text
 }

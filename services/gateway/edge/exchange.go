@@ -9,8 +9,8 @@ import (
 // Exchange is what is known of one request and its answer. The handlers behind
 // the edge add what they learn; the edge logs and traces it at the end.
 type Exchange struct {
-	// Address is the client's network address, Agent its user agent.
-	Address, Agent string
+	// Address is the client's network address, Agent its user agent, Language its Accept-Language.
+	Address, Agent, Language string
 	// Route is the pattern that matched. The path itself, which holds ids, is never logged.
 	Route string
 	// Reason is the stable reason of the error that was answered, if any.

@@ -31,7 +31,7 @@ var securityHeaders = map[string]string{
 	"Cache-Control":                "no-store",
 	"Cross-Origin-Resource-Policy": "same-origin",
 	"Cross-Origin-Opener-Policy":   "same-origin",
-	"Permissions-Policy":           "camera=(), geolocation=(), microphone=()",
+	"Permissions-Policy":           "camera=(), geolocation=(), microphone=(), publickey-credentials-create=(self), publickey-credentials-get=(self)",
 }
 
 func secure(next http.Handler) http.Handler {
@@ -45,7 +45,8 @@ func secure(next http.Handler) http.Handler {
 }
 
 // cors lets pages of the given web origins call the API with a bearer token.
-// Cookies are never involved, so credentials stay off.
+// Cookies are for the gateway's own origin, so credentials stay off and
+// X-Session-Transport is no header that such a page may send.
 func cors(origins []string, next http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return next
@@ -66,7 +67,7 @@ func cors(origins []string, next http.Handler) http.Handler {
 		}
 		Of(r.Context()).Route = "preflight"
 		h.Set("Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Purpose-Of-Use, X-Background")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Purpose-Of-Use, X-Background, X-Device-Token")
 		h.Set("Access-Control-Max-Age", "600")
 		w.WriteHeader(http.StatusNoContent)
 	})

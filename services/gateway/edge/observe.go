@@ -55,7 +55,7 @@ func observe(o Options, next http.Handler) (http.Handler, error) {
 func (o *observer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := o.now()
 	address, proxied := o.proxies.client(r)
-	e := &Exchange{Address: address, Agent: agent(r), Route: unmatched}
+	e := &Exchange{Address: address, Agent: agent(r), Language: language(r), Route: unmatched}
 	ctx, span := o.begin(r, proxied)
 	if sc := span.SpanContext(); sc.IsValid() {
 		// So that a user's report leads to the trace.

@@ -131,8 +131,11 @@ func complete(ctx context.Context, message any) {
 
 // clientOf tells auth where the request comes from.
 func clientOf(ctx context.Context) *authv1.Client {
-	exchange := edge.Of(ctx)
-	return &authv1.Client{Address: exchange.Address, UserAgent: exchange.Agent}
+	exchange, s := edge.Of(ctx), sessionOf(ctx)
+	return &authv1.Client{
+		Address: exchange.Address, UserAgent: exchange.Agent, AcceptLanguage: exchange.Language,
+		DeviceToken: s.device, Cookies: s.cookies,
+	}
 }
 
 var clientMessage = (*authv1.Client)(nil).ProtoReflect().Descriptor().FullName()

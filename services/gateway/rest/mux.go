@@ -24,18 +24,24 @@ import (
 
 // API is the handler of everything below /v1.
 type API struct {
-	mux    *runtime.ServeMux
-	routes map[string]Route
-	limits edge.Limits
+	mux     *runtime.ServeMux
+	routes  map[string]Route
+	limits  edge.Limits
+	origins origins
 }
 
-// New makes the API over one connection for each service.
-func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits) (*API, error) {
+// New makes the API over one connection for each service. Pages of the allowed
+// origins may sign in for bearer tokens.
+func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits, allowed []string) (*API, error) {
 	routes, err := Routes()
 	if err != nil {
 		return nil, err
 	}
-	a := &API{routes: make(map[string]Route, len(routes)), limits: limits}
+	origins, err := newOrigins(allowed)
+	if err != nil {
+		return nil, err
+	}
+	a := &API{routes: make(map[string]Route, len(routes)), limits: limits, origins: origins}
 	for _, r := range routes {
 		a.routes[r.key()] = r
 	}
@@ -51,6 +57,7 @@ func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits
 		runtime.WithDisableHTTPMethodOverride(),
 		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptReserved),
 		runtime.WithWriteContentLength(),
+		runtime.WithForwardResponseOption(setCookies),
 		runtime.WithMiddlewares(a.enter),
 	)
 	return a, a.register(conns)
@@ -87,7 +94,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Fail(w, r, errs.New(errs.KindInvalid, reasonParameter, "the path is not valid UTF-8"))
 		return
 	}
-	a.mux.ServeHTTP(w, take(r))
+	a.mux.ServeHTTP(w, a.take(r))
 }
 
 // enter runs once the route is known and before its handler.
@@ -109,10 +116,17 @@ func (a *API) enter(next runtime.HandlerFunc) runtime.HandlerFunc {
 }
 
 func (a *API) check(w http.ResponseWriter, r *http.Request, route Route) error {
+	s := sessionOf(r.Context())
+	if err := s.checkOrigin(route.Anonymous); err != nil {
+		return err
+	}
 	if err := checkQuery(r.URL.RawQuery, route.Query); err != nil {
 		return err
 	}
-	if s := sessionOf(r.Context()); !route.Anonymous {
+	if s.misled != nil {
+		return s.misled
+	}
+	if !route.Anonymous {
 		if s.err != nil {
 			return s.err
 		}
@@ -122,6 +136,12 @@ func (a *API) check(w http.ResponseWriter, r *http.Request, route Route) error {
 	}
 	if route.Template == importPath {
 		return checkType(r, typeFHIR, typeJSON)
+	}
+	if s.cookies && r.Method == http.MethodPost {
+		// Also without a body: the types that a form can have never pass with a cookie.
+		if err := checkType(r, typeJSON); err != nil {
+			return err
+		}
 	}
 	return readBody(w, r, a.limits)
 }

@@ -3,9 +3,14 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-const httpBody = "google.api.HttpBody"
+const (
+	httpBody       = "google.api.HttpBody"
+	signInResponse = "carekeep.auth.v1.SignInResponse"
+)
 
 // refine corrects and completes the merged document in place.
 func refine(doc object, api *api) error {
@@ -31,6 +36,11 @@ func refine(doc object, api *api) error {
 }
 
 func describeAccess(op object, rule operation) {
+	parameters, _ := op["parameters"].([]any)
+	if opensSession(rule.method.Output()) {
+		parameters = append(parameters, object{"$ref": "#/components/parameters/Transport"})
+	}
+	op["parameters"] = append(parameters, object{"$ref": "#/components/parameters/Device"})
 	if rule.anonymous {
 		op["security"] = []any{}
 		return
@@ -40,10 +50,22 @@ func describeAccess(op object, rule operation) {
 	op["x-carekeep-permission"] = rule.permission
 	op["x-carekeep-assurance"] = rule.assurance
 	op["x-carekeep-phi"] = rule.phi
-	parameters, _ := op["parameters"].([]any)
-	op["parameters"] = append(parameters,
+	op["parameters"] = append(op["parameters"].([]any),
 		object{"$ref": "#/components/parameters/Purpose"},
 		object{"$ref": "#/components/parameters/Background"})
+}
+
+// opensSession says whether an answer is, or holds, what the gateway can turn into a cookie.
+func opensSession(answer protoreflect.MessageDescriptor) bool {
+	if answer.FullName() == signInResponse {
+		return true
+	}
+	for i := range answer.Fields().Len() {
+		if f := answer.Fields().Get(i); f.Message() != nil && f.Message().FullName() == signInResponse {
+			return true
+		}
+	}
+	return false
 }
 
 // describeAnswer says what really comes back: raw bytes for HttpBody, one object a line for streams.
