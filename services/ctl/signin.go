@@ -42,7 +42,7 @@ func (k kept) client(t *terminal) (*rest.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.With(s.Token, func(d time.Duration) {
+	return client.On(s.Device).With(s.Token, func(d time.Duration) {
 		t.note("too many requests; waiting for %s", d.Round(time.Second))
 	}), nil
 }
@@ -70,6 +70,8 @@ func (c *signIn) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
+	device := session.Device(file, c.URL, c.Username)
+	client = client.On(device)
 	request := &authv1.SignInRequest{Username: c.Username}
 	if request.Password, err = t.secret(ctx, "Password: "); err != nil {
 		return err
@@ -93,8 +95,13 @@ func (c *signIn) Run(ctx context.Context, t *terminal) error {
 			return fmt.Errorf("sign in: %w", err)
 		}
 	}
+	if opened.GetDeviceToken() != "" {
+		device = opened.GetDeviceToken()
+	}
 	expires := opened.GetExpireTime().AsTime()
-	if err := session.Save(file, session.Session{URL: c.URL, Authority: c.CA, Username: c.Username, Token: opened.GetSessionToken(), Expires: expires}); err != nil {
+	if err := session.Save(file, session.Session{
+		URL: c.URL, Authority: c.CA, Username: c.Username, Token: opened.GetSessionToken(), Device: device, Expires: expires,
+	}); err != nil {
 		return errors.Join(err, signOutOf(ctx, client, opened.GetSessionToken()))
 	}
 	t.note("signed in as %s until %s; unused, the session ends at %s", c.Username,
@@ -106,6 +113,8 @@ func missingStep(step authv1.NextStep) error {
 	switch step {
 	case authv1.NextStep_NEXT_STEP_VERIFY_TOTP:
 		return errors.New("not signed in: the one-time code is missing; run carekeep sign-in again and give it")
+	case authv1.NextStep_NEXT_STEP_VERIFY:
+		return errors.New("not signed in: this user's second factor is none that the command line takes; enrol one-time codes (POST /v1/auth:enrolTotp)")
 	case authv1.NextStep_NEXT_STEP_ENROL_TOTP:
 		return errors.New("not signed in: this user has no one-time codes yet; enrol them in your front end first (POST /v1/auth:enrolTotp)")
 	}
@@ -137,7 +146,7 @@ func (c *signOut) Run(ctx context.Context, t *terminal) error {
 	}
 	client, err := rest.New(s.URL, s.Authority)
 	if err == nil {
-		err = signOutOf(ctx, client, s.Token)
+		err = signOutOf(ctx, client.On(s.Device), s.Token)
 	}
 	refusal := (*rest.Refusal)(nil)
 	switch {

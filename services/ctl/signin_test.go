@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
 	"github.com/carekeep/carekeep/libs/errs"
@@ -183,4 +185,28 @@ func TestSignOutForgetsTheTokenEvenUnheard(t *testing.T) {
 		fail(w, http.StatusUnauthorized, errs.New(errs.KindUnauthenticated, "SESSION_INVALID", "the session has ended"))
 	})
 	require.Zero(t, g.run(t, "", "sign-out").code, "a session that had ended already is signed out")
+}
+
+// The device keeps its name when its user signs out, so that the next sign-in is
+// from a known device; another user or gateway does not get to see it.
+func TestTheDeviceOutlivesTheSession(t *testing.T) {
+	g := newGateway(t)
+	var seen []string
+	g.HandleFunc("POST /v1/auth:signIn", func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.Header.Get("X-Device-Token"))
+		opened := &authv1.SignInResponse{SessionToken: testToken, NextStep: authv1.NextStep_NEXT_STEP_NONE, ExpireTime: timestamppb.New(time.Now().Add(time.Hour))}
+		if len(seen) == 1 {
+			opened.DeviceToken = "ckd_device"
+		}
+		answer(w, opened)
+	})
+	g.HandleFunc("POST /v1/auth:signOut", func(w http.ResponseWriter, _ *http.Request) { answer(w, &authv1.SignOutResponse{}) })
+	for range 2 {
+		require.Zero(t, g.signIn(t, testPassword+"\n"+testCode).code)
+		require.Zero(t, g.run(t, "", "sign-out").code)
+		require.NotZero(t, g.run(t, "", "sign-out").code, "nobody is signed in")
+	}
+	require.Equal(t, []string{"", "ckd_device"}, seen)
+	require.Empty(t, session.Device(g.session, g.url, "somebody.else"))
+	require.Empty(t, session.Device(g.session, "https://elsewhere.example", "dr.smith"))
 }

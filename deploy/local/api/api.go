@@ -26,16 +26,24 @@ import (
 
 // Client speaks to one gateway, as nobody or with a session.
 type Client struct {
-	base  string
-	http  *http.Client
-	token string
+	base   string
+	http   *http.Client
+	token  string
+	device string
 }
 
 // New makes a client without a session.
 func New(base string, client *http.Client) *Client { return &Client{base: base, http: client} }
 
 // With gives a client that sends the session token.
-func (c *Client) With(token string) *Client { return &Client{base: c.base, http: c.http, token: token} }
+func (c *Client) With(token string) *Client {
+	return &Client{base: c.base, http: c.http, token: token, device: c.device}
+}
+
+// On gives a client that names its device, by the token that an earlier sign-in gave.
+func (c *Client) On(device string) *Client {
+	return &Client{base: c.base, http: c.http, token: c.token, device: device}
+}
 
 // Answer is what came back, byte for byte.
 type Answer struct {
@@ -131,6 +139,9 @@ func (c *Client) do(ctx context.Context, method, path, kind string, content io.R
 	}
 	if c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.device != "" {
+		request.Header.Set("X-Device-Token", c.device)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {

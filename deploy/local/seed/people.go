@@ -50,6 +50,8 @@ type Person struct {
 	User       string `json:"user"`
 	Password   string `json:"password"`
 	TotpSecret string `json:"totp_secret"`
+	// Device names the person's device; empty until the first sign-in.
+	Device string `json:"device,omitempty"`
 	// Ready is set once the person can sign in with both factors.
 	Ready bool `json:"ready"`
 }

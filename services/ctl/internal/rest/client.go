@@ -34,8 +34,8 @@ const (
 
 // Client speaks to one gateway, as nobody or with a session.
 type Client struct {
-	base, token string
-	http        *http.Client
+	base, token, device string
+	http                *http.Client
 	// waiting, where set, is told how long a rate limit is waited out; else none is.
 	waiting func(time.Duration)
 	// polling marks requests that nobody made by hand: they do not keep a session alive.
@@ -72,7 +72,14 @@ func New(base, authority string) (*Client, error) {
 
 // With gives a client that sends the session token and waits out rate limits.
 func (c *Client) With(token string, waiting func(time.Duration)) *Client {
-	return &Client{base: c.base, http: c.http, token: token, waiting: waiting}
+	return &Client{base: c.base, http: c.http, token: token, device: c.device, waiting: waiting}
+}
+
+// On gives a client that names its device, by the token that an earlier sign-in gave.
+func (c *Client) On(device string) *Client {
+	named := *c
+	named.device = device
+	return &named
 }
 
 // Polling gives a client whose requests do not count as activity of the session.
@@ -146,6 +153,9 @@ func (c *Client) do(ctx context.Context, method, path, kind string, content io.R
 	}
 	if c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.device != "" {
+		request.Header.Set("X-Device-Token", c.device)
 	}
 	if c.polling {
 		request.Header.Set("X-Background", "true")

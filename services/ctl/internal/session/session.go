@@ -19,7 +19,9 @@ type Session struct {
 	// Authority is the file with the gateway's certificate authority; empty: the system's.
 	Authority string `json:"authority,omitempty"`
 	Username  string `json:"username"`
-	Token     string `json:"token"`
+	Token     string `json:"token,omitempty"`
+	// Device names this device at the next sign-in; it outlives the session.
+	Device string `json:"device,omitempty"`
 	// Expires is when it ends however much it is used; without use it ends sooner.
 	Expires time.Time `json:"expires"`
 }
@@ -79,14 +81,31 @@ func Load(file string) (Session, error) {
 	}
 	var s Session
 	// A decoding error may quote the file, which holds the token.
-	if json.Unmarshal(raw, &s) != nil || s.URL == "" || s.Token == "" {
+	if json.Unmarshal(raw, &s) != nil || s.URL == "" || s.Token == "" && s.Device == "" {
 		return Session{}, fmt.Errorf("the session file %s is damaged: remove it and run carekeep sign-in", file)
+	}
+	if s.Token == "" {
+		return s, ErrNone
 	}
 	return s, nil
 }
 
-// Remove forgets the session.
+// Device is how this device names itself to the gateway for that user; empty where it was never told.
+func Device(file, url, username string) string {
+	s, err := Load(file)
+	if err != nil && !errors.Is(err, ErrNone) || s.URL != url || s.Username != username {
+		return ""
+	}
+	return s.Device
+}
+
+// Remove forgets the session. The device stays known, unless it never was.
 func Remove(file string) error {
+	s, err := Load(file)
+	if err == nil && s.Device != "" {
+		s.Token, s.Expires = "", time.Time{}
+		return Save(file, s)
+	}
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the session: %w", err)
 	}
