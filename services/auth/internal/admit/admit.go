@@ -18,6 +18,7 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/device"
 	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/roles"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
@@ -39,6 +40,8 @@ type Options struct {
 	Signer Signer
 	Now    func() time.Time // the clock of caller tokens
 	Idle   time.Duration
+	// Devices reads device tokens.
+	Devices *device.Tokens
 	// PerMinute is how many requests a user may make within Window.
 	PerMinute int
 	// Workers is how many batches are in flight at once; default 2.
@@ -112,8 +115,8 @@ func (a *Admitter) decide(ctx context.Context, items []*item) error {
 			TokenHash: it.hash, Background: it.request.Background,
 			Network: network.Of(from.Address), Address: network.Client(from.Address),
 		}
-		if from.Device != uuid.Nil {
-			asks[i].Device = &from.Device
+		if id := a.opts.Devices.Read(from.DeviceToken); id != uuid.Nil {
+			asks[i].Device = &id
 		}
 	}
 	tx := a.opts.Store.In(store.Platform)

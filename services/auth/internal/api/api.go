@@ -64,7 +64,10 @@ func client(ctx context.Context, said *authv1.Client) (session.Client, error) {
 		}
 		address = ip.Unmap().String()
 	}
-	return session.Client{Address: address, UserAgent: storable(said.GetUserAgent()), AcceptLanguage: storable(said.GetAcceptLanguage()), Cookies: said.GetCookies()}, nil
+	return session.Client{
+		Address: address, UserAgent: storable(said.GetUserAgent()), AcceptLanguage: storable(said.GetAcceptLanguage()),
+		DeviceToken: said.GetDeviceToken(), Cookies: said.GetCookies(),
+	}, nil
 }
 
 func peerAddress(ctx context.Context) string {

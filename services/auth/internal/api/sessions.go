@@ -133,7 +133,7 @@ func (s *Service) ListSessions(ctx context.Context, _ *authv1.ListSessionsReques
 		response.Sessions = append(response.Sessions, &authv1.Session{
 			Name: session.Name(row.ID), Assurance: row.Assurance, Current: row.ID == c.Session,
 			CreateTime: timestamppb.New(row.Created), LastUseTime: timestamppb.New(row.LastUse),
-			Address: row.Address, UserAgent: row.UserAgent, Methods: row.Methods.List(),
+			Address: row.Address, UserAgent: row.UserAgent, Methods: row.Methods.List(), Device: deviceName(row.Device),
 		})
 	}
 	return response, nil
@@ -200,8 +200,8 @@ func signedIn(o session.Opened, factors method.Set) *authv1.SignInResponse {
 		next = authv1.NextStep_NEXT_STEP_VERIFY
 	}
 	return &authv1.SignInResponse{
-		SecondFactors: factors.List(),
-		SessionToken:  o.Token, Assurance: o.Assurance, NextStep: next, User: user.Name(o.User),
+		SecondFactors: factors.List(), DeviceToken: o.DeviceToken,
+		SessionToken: o.Token, Assurance: o.Assurance, NextStep: next, User: user.Name(o.User),
 		IdleExpireTime: timestamppb.New(o.IdleEnd), ExpireTime: timestamppb.New(o.End),
 	}
 }

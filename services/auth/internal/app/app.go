@@ -20,12 +20,15 @@ import (
 	"github.com/carekeep/carekeep/libs/server"
 	"github.com/carekeep/carekeep/libs/telemetry"
 	"github.com/carekeep/carekeep/libs/transit"
+	"github.com/carekeep/carekeep/services/auth/internal/account"
 	"github.com/carekeep/carekeep/services/auth/internal/admit"
 	"github.com/carekeep/carekeep/services/auth/internal/api"
+	"github.com/carekeep/carekeep/services/auth/internal/device"
 	"github.com/carekeep/carekeep/services/auth/internal/factor"
 	"github.com/carekeep/carekeep/services/auth/internal/invite"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/mail"
+	"github.com/carekeep/carekeep/services/auth/internal/notice"
 	"github.com/carekeep/carekeep/services/auth/internal/outbound"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/practice"
@@ -60,6 +63,7 @@ type App struct {
 	relay    *outbox.Relay
 	mailer   *mail.Worker
 	sms      *outbound.SMS
+	notices  *notice.Worker
 	log      *slog.Logger
 }
 
@@ -156,13 +160,24 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	if err != nil {
 		return err
 	}
+	devices, err := device.NewTokens(ctx, l.store, l.sealer)
+	if err != nil {
+		return err
+	}
+	a.notices = &notice.Worker{
+		Notices: &notice.Notices{Store: l.store, Sealer: l.sealer, Now: o.clock(), Poke: a.mailer.Poke}, Log: o.Log,
+	}
 	a.admitter, err = admit.New(admit.Options{
-		Store: l.store, Signer: signer, Now: o.clock(), Idle: s.lifetimes().Idle, PerMinute: s.Limits.RequestsPerMinute,
+		Store: l.store, Devices: devices, Signer: signer, Now: o.clock(), Idle: s.lifetimes().Idle, PerMinute: s.Limits.RequestsPerMinute,
 	})
 	if err != nil {
 		return err
 	}
-	authv1.RegisterAuthServiceServer(a.Server, a.service(s, o, hasher, limiter))
+	service := a.service(s, o, hasher, limiter, devices)
+	authv1.RegisterAuthServiceServer(a.Server, service)
+	authv1.RegisterDeviceServiceServer(a.Server, &api.Devices{
+		Devices: &device.Devices{Store: l.store}, Sessions: service.Sessions, Accounts: &account.Accounts{Store: l.store},
+	})
 	return nil
 }
 
@@ -192,9 +207,9 @@ func newSigner(s Settings, o Options) (*caller.Signer, error) {
 	return signer, nil
 }
 
-func (a *App) service(s Settings, o Options, hasher *password.Hasher, limiter *limit.Limiter) *api.Service {
+func (a *App) service(s Settings, o Options, hasher *password.Hasher, limiter *limit.Limiter, devices *device.Tokens) *api.Service {
 	l := a.link
-	sessions := session.New(l.store, s.lifetimes())
+	sessions := session.New(l.store, s.lifetimes(), devices)
 	factors := &factor.Factors{
 		Store: l.store, Sessions: sessions, Limiter: limiter, Hasher: hasher, Sealer: l.sealer, Now: o.clock(),
 	}
@@ -227,6 +242,7 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() { relayed = a.relay.Run(workers) })
 	work.Go(func() { a.mailer.Run(workers) })
 	work.Go(func() { a.sms.Run(workers) })
+	work.Go(func() { a.notices.Run(workers) })
 	work.Go(func() { a.purge(workers) })
 	served := a.Server.Serve(ctx)
 	stop()

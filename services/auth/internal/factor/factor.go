@@ -161,7 +161,8 @@ func (f *Factors) raise(ctx context.Context, tx *store.Tx, opening *session.Open
 		if opened, live = opening.Result(); !live {
 			return nil, session.ErrOver
 		}
-		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource(session.Name(opened.ID), 0))}, nil
+		recorder := evidence.From(ctx)
+		return append(opening.Events(recorder), recorder.Event(evidence.Resource(session.Name(opened.ID), 0))), nil
 	})
 	if err != nil {
 		return session.Opened{}, err

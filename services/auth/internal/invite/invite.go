@@ -142,9 +142,11 @@ func (i *Invites) accept(ctx context.Context, v store.Invitation, hash string, c
 			return nil, errInvalid
 		}
 		opened, _ = opening.Result()
-		return []*auditv1.Event{evidence.From(ctx).Event(
-			evidence.User(v.User, v.Username), evidence.Practice(v.Practice), evidence.Address(client.Address),
-			evidence.Session(opened.ID), evidence.Resource("password", 0))}, nil
+		recorder := evidence.From(ctx)
+		who := []func(*auditv1.Event){
+			evidence.User(v.User, v.Username), evidence.Practice(v.Practice), evidence.Address(client.Address), evidence.Session(opened.ID),
+		}
+		return append(opening.Events(recorder, who...), recorder.Event(append(who, evidence.Resource("password", 0))...)), nil
 	})
 	if err != nil {
 		return session.Opened{}, err

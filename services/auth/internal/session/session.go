@@ -15,6 +15,7 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/device"
 	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
@@ -31,20 +32,23 @@ const (
 
 // Sessions works on sessions.
 type Sessions struct {
-	store *store.Store
-	life  store.Lifetimes
+	store   *store.Store
+	life    store.Lifetimes
+	devices *device.Tokens
 }
 
 // New makes a Sessions.
-func New(s *store.Store, life store.Lifetimes) *Sessions { return &Sessions{store: s, life: life} }
+func New(s *store.Store, life store.Lifetimes, devices *device.Tokens) *Sessions {
+	return &Sessions{store: s, life: life, devices: devices}
+}
 
 // Client is where a session is used from.
 type Client struct {
 	Address        string
 	UserAgent      string
 	AcceptLanguage string
-	// Device is the device whose signed token came along; uuid.Nil for none.
-	Device uuid.UUID
+	// DeviceToken is the device's token as it came along: nobody has checked it.
+	DeviceToken string
 	// Cookies: session and device travel as cookies, and the session is bound to the device's.
 	Cookies bool
 }
@@ -57,6 +61,8 @@ type Opened struct {
 	Assurance accessv1.Assurance
 	IdleEnd   time.Time
 	End       time.Time
+	// DeviceToken names the device from now on; empty where the client's own token does.
+	DeviceToken string
 }
 
 // Opening is a session that the transaction will have opened.
@@ -64,6 +70,9 @@ type Opening struct {
 	session Opened
 	times   *store.Rows[store.Times]
 	evicted *store.Rows[uuid.UUID]
+	arrival *store.Rows[store.Arrival]
+	moved   *store.Rows[string]
+	devices *device.Tokens
 	idle    time.Duration
 }
 
@@ -74,12 +83,15 @@ func (s *Sessions) Open(tx *store.Tx, user uuid.UUID, methods method.Set, accept
 	level := methods.Level(acceptEmail)
 	o := &Opening{
 		session: Opened{ID: uuid.Must(uuid.NewV7()), User: user, Token: token.New(token.Session), Assurance: level},
-		idle:    s.life.Idle,
+		moved:   &store.Rows[string]{}, devices: s.devices, idle: s.life.Idle,
 	}
 	tx.LockUser(user)
+	var from store.Arriving
+	from, o.arrival = s.arrive(tx, user, client)
 	o.times, o.evicted = tx.OpenSession(store.NewSession{
 		ID: o.session.ID, User: user, TokenHash: token.Hash(o.session.Token), Assurance: level,
-		Methods: methods, Address: client.Address, UserAgent: client.UserAgent, Network: network.Of(client.Address),
+		Methods: methods, Address: client.Address, UserAgent: client.UserAgent,
+		Network: from.Network, Wide: from.Wide, Claimed: from.Claimed, Fresh: from.Fresh, Bound: client.Cookies,
 	}, s.life)
 	return o
 }
@@ -92,13 +104,14 @@ func (s *Sessions) Raise(tx *store.Tx, c *caller.Caller, proof store.Proof, add 
 	level := methods.Level(proof.AcceptEmail)
 	o := &Opening{
 		session: Opened{ID: c.Session, User: c.User, Token: token.New(token.Session), Assurance: level},
-		idle:    s.life.Idle, evicted: &store.Rows[uuid.UUID]{},
+		idle:    s.life.Idle, evicted: &store.Rows[uuid.UUID]{}, arrival: &store.Rows[store.Arrival]{},
 	}
 	tx.LockUser(c.User)
 	o.times = tx.RaiseSession(store.Raising{
 		Session: c.Session, User: c.User, TokenHash: token.Hash(o.session.Token), Seen: proof.Methods, Methods: methods,
-		Assurance: level, Network: network.Of(c.Address),
+		Assurance: level, Network: network.Of(c.Address), Wide: network.Wide(c.Address),
 	}, s.life.Idle)
+	o.moved = tx.Move(c.User, network.Of(c.Address), c.Address)
 	return o
 }
 
@@ -128,19 +141,10 @@ func (o *Opening) Result() (Opened, bool) {
 	if result.End.Before(result.IdleEnd) {
 		result.IdleEnd = result.End
 	}
-	return result, true
-}
-
-// Evicted are the events of the sessions that had to make room, for the user named by mods.
-func (o *Opening) Evicted(r *evidence.Recorder, mods ...func(*auditv1.Event)) []*auditv1.Event {
-	var events []*auditv1.Event
-	for _, id := range o.evicted.All() {
-		events = append(events, r.Event(append(mods,
-			evidence.Action(accessv1.Action_ACTION_SESSION_CHANGE),
-			evidence.Resource(Name(id), 0),
-			func(e *auditv1.Event) { e.Reason = "SESSION_EVICTED" })...))
+	if arrival, _ := o.arrival.One(); arrival.Fresh {
+		result.DeviceToken = o.devices.Sign(arrival.Device)
 	}
-	return events
+	return result, true
 }
 
 // Name is the resource name of a session.
@@ -180,6 +184,21 @@ func (s *Sessions) End(ctx context.Context, c *caller.Caller, id uuid.UUID) erro
 		}
 		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource(Name(id), 0))}, nil
 	})
+}
+
+// EndOthers ends the caller's other sessions, and the caller's own where it is asked for.
+func (s *Sessions) EndOthers(ctx context.Context, c *caller.Caller, current bool) (int, error) {
+	except := c.Session
+	if current {
+		except = uuid.Nil
+	}
+	tx := s.store.In(c.Practice)
+	tx.LockUser(c.User)
+	ended := tx.EndSessions(c.User, except, ReasonEnded)
+	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Count(len(ended.All())))}, nil
+	})
+	return len(ended.All()), err
 }
 
 // EndAllOf ends the sessions of a user of the caller's practice and says how many there were.

@@ -13,6 +13,7 @@ import (
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/auth/internal/device"
 	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
@@ -36,7 +37,7 @@ func TestDH28_TwentyOpenAtOnceWithoutAnythingInBetween(t *testing.T) {
 	access := pg.NewAccess(pool, pg.Options{Append: outbox.Append})
 	t.Cleanup(access.Close)
 	db := store.New(access, nil)
-	sessions := session.New(db, store.Lifetimes{Idle: 15 * time.Minute, Absolute: 12 * time.Hour, Max: 4})
+	sessions := session.New(db, store.Lifetimes{Idle: 15 * time.Minute, Absolute: 12 * time.Hour, Max: 4}, &device.Tokens{})
 
 	user := uuid.Must(uuid.NewV7())
 	w.Admin(func(ctx context.Context, conn *pgx.Conn) {

@@ -129,7 +129,7 @@ func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, ste
 		result = Result{Opened: opened, Factors: account.Factors}
 		recorder, who := evidence.From(ctx), about(a, account)
 		event := recorder.Event(append(who, evidence.Session(opened.ID), evidence.Resource(session.Name(opened.ID), 0))...)
-		return append(opening.Evicted(recorder, who...), event), nil
+		return append(opening.Events(recorder, who...), event), nil
 	})
 	if err != nil {
 		stage := stageRace

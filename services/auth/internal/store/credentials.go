@@ -63,11 +63,11 @@ func (t *Tx) Credentials(user uuid.UUID) *Rows[Credentials] {
 
 // UseCredentials notes a successful sign-in: it writes the hash (a new one where
 // it was outdated) and the code's time step (0 for none). No row comes back
-// where the user was disabled, the password changed or the step used meanwhile.
+// where the user was disabled, frozen or closed, the password changed or the step used meanwhile.
 func (t *Tx) UseCredentials(user uuid.UUID, seenHash, newHash string, step int64) *Rows[int64] {
 	return scalars[int64](t, `UPDATE credentials c SET password_hash = $4, totp_step = greatest(c.totp_step, $5)
 		FROM users u WHERE c.user_id = $1 AND c.practice_id = $2 AND c.password_hash = $3 AND (c.totp_step < $5 OR $5 = 0)
-		AND u.id = c.user_id AND NOT u.disabled RETURNING c.totp_step`, user, t.practice, seenHash, newHash, step)
+		AND u.id = c.user_id AND NOT u.disabled AND u.frozen IS NULL AND u.closed IS NULL RETURNING c.totp_step`, user, t.practice, seenHash, newHash, step)
 }
 
 // UseStep takes a time step of the confirmed factor. No row: it was used, or the factor changed, meanwhile.

@@ -29,7 +29,10 @@ type NewSession struct {
 	UserAgent string
 	// Network is where the session is verified; empty where the address is not known.
 	Network string
-	Device  *uuid.UUID
+	// Wide is the neighbourhood of Network.
+	Wide string
+	// Fresh is the device that Arrive made; where it made none, Claimed is the device.
+	Claimed, Fresh uuid.UUID
 	// Bound: every request must carry the device's token.
 	Bound bool
 }
@@ -61,12 +64,13 @@ func (t *Tx) OpenSession(n NewSession, life Lifetimes) (opened *Rows[Times], evi
 		RETURNING id`, n.User, t.practice, life.Max-1, t.at())
 	opened = query[Times](t, `INSERT INTO sessions
 		(id, user_id, practice_id, token_hash, assurance, created, last_use, expires, address, user_agent,
-		methods, networks, device_id, bound, authenticated)
-		SELECT $1, $2, $3, $4, $5::smallint, now, now, now + $6, $7, $8, $10, $11, $12, $13, CASE WHEN $5::smallint >= 2 THEN now END
+		methods, networks, device_id, bound, wide, authenticated)
+		SELECT $1, $2, $3, $4, $5::smallint, now, now, now + $6, $7, $8, $10, $11,
+		coalesce((SELECT id FROM devices WHERE id = $13), $12), $14, $15, CASE WHEN $5::smallint >= 2 THEN now END
 		FROM (SELECT coalesce($9::timestamptz, clock_timestamp()) AS now) clock
 		RETURNING last_use, expires`,
 		n.ID, n.User, t.practice, n.TokenHash, n.Assurance, life.Absolute, n.Address, n.UserAgent, t.at(),
-		n.Methods, n.networks(), n.Device, n.Bound)
+		n.Methods, n.networks(), n.Claimed, n.Fresh, n.Bound, n.Wide)
 	return opened, evicted
 }
 
@@ -91,20 +95,20 @@ type Raising struct {
 	Seen      method.Set
 	Methods   method.Set
 	Assurance accessv1.Assurance
-	// Network is where the proof came from; it is verified then.
-	Network string
+	// Network is where the proof came from, verified from then on; Wide is its neighbourhood.
+	Network, Wide string
 }
 
 // RaiseSession gives a live session further methods and a new token. No row: it is not
 // live, or its methods changed meanwhile.
 func (t *Tx) RaiseSession(r Raising, idle time.Duration) *Rows[Times] {
-	return query[Times](t, `UPDATE sessions s SET token_hash = $4, assurance = $5::smallint, methods = $8, last_use = clock.now,
+	return query[Times](t, `UPDATE sessions s SET token_hash = $4, assurance = $5::smallint, methods = $8, last_use = clock.now, wide = $11,
 		authenticated = CASE WHEN $5::smallint >= 2 THEN clock.now ELSE s.authenticated END,
 		networks = CASE WHEN $9::text = '' OR $9::text = ANY (s.networks) THEN s.networks ELSE s.networks || $9::text END
 		FROM (SELECT coalesce($7::timestamptz, clock_timestamp()) AS now) clock
 		WHERE s.id = $1 AND s.user_id = $2 AND s.practice_id = $3 AND s.ended IS NULL AND s.methods = $10
 		AND least(s.expires, s.last_use + $6) > clock.now RETURNING s.last_use, s.expires`,
-		r.Session, r.User, t.practice, r.TokenHash, r.Assurance, idle, t.at(), r.Methods, r.Network, r.Seen)
+		r.Session, r.User, t.practice, r.TokenHash, r.Assurance, idle, t.at(), r.Methods, r.Network, r.Seen, r.Wide)
 }
 
 // Session is an open session as its user sees it.

@@ -33,6 +33,8 @@ type Person struct {
 	Practice string
 	Secret   string // of the one-time codes
 	Session  string // token of the current session
+	Device   string // token of the device, as a browser keeps it
+	Agent    string // what the device calls itself
 }
 
 // Context is a test's context with a deadline.
@@ -48,7 +50,7 @@ func (w *World) person(username string) *Person {
 	defer w.mu.Unlock()
 	w.next++
 	return &Person{
-		world: w, Username: username, Email: username + "@example.org",
+		world: w, Username: username, Email: username + "@example.org", Agent: "testkit",
 		Address: fmt.Sprintf("10.%d.%d.%d", w.next>>16&255, w.next>>8&255, w.next&255),
 	}
 }
@@ -113,7 +115,7 @@ func (p *Person) accept(token string) {
 	require.NoError(t, err)
 	require.Equal(t, authv1.NextStep_NEXT_STEP_ENROL_TOTP, accepted.GetNextStep())
 	p.take(accepted.GetUser())
-	p.Session = accepted.GetSessionToken()
+	p.Session, p.Device = accepted.GetSessionToken(), accepted.GetDeviceToken()
 	enrolled, err := auth.EnrolTotp(p.Context(), &authv1.EnrolTotpRequest{})
 	require.NoError(t, err)
 	p.Secret = enrolled.GetSecret()
@@ -135,6 +137,9 @@ func (p *Person) SignIn() *authv1.SignInResponse {
 	response, err := p.TrySignIn(p.world.Auth, Password, p.Code())
 	require.NoError(p.world.T, err)
 	p.Session = response.GetSessionToken()
+	if token := response.GetDeviceToken(); token != "" {
+		p.Device = token
+	}
 	return response
 }
 
@@ -147,7 +152,7 @@ func (p *Person) TrySignIn(auth *Auth, password, code string) (*authv1.SignInRes
 
 // client is what the gateway would say of the person's device.
 func (p *Person) client() *authv1.Client {
-	return &authv1.Client{Address: p.Address, UserAgent: "testkit"}
+	return &authv1.Client{Address: p.Address, UserAgent: p.Agent, DeviceToken: p.Device}
 }
 
 // Context carries a fresh caller token for auth, as the gateway would get it.
