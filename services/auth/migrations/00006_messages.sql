@@ -93,6 +93,7 @@ CREATE TABLE messages (
 );
 
 CREATE INDEX messages_token ON messages (practice_id, token, created);
+CREATE INDEX messages_wide ON messages (wide) WHERE category = 3;
 CREATE INDEX messages_page ON messages (practice_id, id);
 
 -- The queue, sealed: it holds numbers and codes.
@@ -181,6 +182,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT c.practice_id, c.brand, c.contact FROM campaigns c WHERE c.sender = p_sender
 $$;
 
+-- Whose users got one-time codes at a number: a reply to the installation's own number is theirs to read.
+CREATE FUNCTION codes_to(p_wide bytea) RETURNS TABLE (practice_id uuid)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT DISTINCT m.practice_id FROM messages m WHERE m.wide = p_wide AND m.category = 3
+$$;
+
 -- purge_messages forgets the provider's ids after 90 days: no provider repeats a message that late.
 -- +goose StatementBegin
 CREATE FUNCTION purge_messages(p_now timestamptz) RETURNS bigint
@@ -195,5 +202,5 @@ END
 $$;
 -- +goose StatementEnd
 
-REVOKE ALL ON FUNCTION text_refusal, campaign_of, purge_messages FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION text_refusal, campaign_of, purge_messages TO auth_app;
+REVOKE ALL ON FUNCTION text_refusal, campaign_of, codes_to, purge_messages FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION text_refusal, campaign_of, codes_to, purge_messages TO auth_app;

@@ -23,17 +23,9 @@ const drainFactor = 16
 // readBody reads the whole body within its limits of size and time and puts it
 // back, so that a body that is too long, too slow or no text never starts a call.
 func readBody(w http.ResponseWriter, r *http.Request, limits edge.Limits) error {
-	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(limits.Body())); err != nil {
-		return errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
-	}
-	data, err := readWithin(r, limits.JSONBytes)
+	data, err := readInTime(w, r, limits, limits.JSONBytes)
 	if err != nil {
 		return err
-	}
-	// The call may take longer. net/http lifts the deadline at the end of a body too, but promises nothing.
-	if err := control.SetReadDeadline(time.Time{}); err != nil {
-		return errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
 	}
 	if len(data) > 0 {
 		if err := checkType(r, typeJSON); err != nil {
@@ -45,6 +37,23 @@ func readBody(w http.ResponseWriter, r *http.Request, limits edge.Limits) error 
 	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(data)), int64(len(data))
 	return nil
+}
+
+// readInTime reads the whole body within its limits of time and size.
+func readInTime(w http.ResponseWriter, r *http.Request, limits edge.Limits, most int64) ([]byte, error) {
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(limits.Body())); err != nil {
+		return nil, errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
+	}
+	data, err := readWithin(r, most)
+	if err != nil {
+		return nil, err
+	}
+	// The call may take longer. net/http lifts the deadline at the end of a body too, but promises nothing.
+	if err := control.SetReadDeadline(time.Time{}); err != nil {
+		return nil, errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
+	}
+	return data, nil
 }
 
 func readWithin(r *http.Request, limit int64) ([]byte, error) {

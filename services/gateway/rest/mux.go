@@ -42,7 +42,7 @@ func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits
 		return nil, err
 	}
 	a := &API{routes: make(map[string]Route, len(routes)), limits: limits, origins: origins}
-	for _, r := range routes {
+	for _, r := range append(routes, webhookRoute) {
 		a.routes[r.key()] = r
 	}
 	a.mux = runtime.NewServeMux(
@@ -79,13 +79,16 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 	// The handlers use the context only in the forms that dial by themselves.
 	ctx := context.Background()
 	records := recordsv1.NewRecordsServiceClient(over(accessv1.Service_SERVICE_RECORDS))
+	messages := authv1.NewMessageServiceClient(over(accessv1.Service_SERVICE_AUTH))
 	return errors.Join(
 		authv1.RegisterAuthServiceHandlerClient(ctx, a.mux, authv1.NewAuthServiceClient(over(accessv1.Service_SERVICE_AUTH))),
 		authv1.RegisterDeviceServiceHandlerClient(ctx, a.mux, authv1.NewDeviceServiceClient(over(accessv1.Service_SERVICE_AUTH))),
+		authv1.RegisterMessageServiceHandlerClient(ctx, a.mux, messages),
 		recordsv1.RegisterRecordsServiceHandlerClient(ctx, a.mux, records),
 		auditv1.RegisterAuditServiceHandlerClient(ctx, a.mux, auditv1.NewAuditServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		backupv1.RegisterBackupServiceHandlerClient(ctx, a.mux, backupv1.NewBackupServiceClient(over(accessv1.Service_SERVICE_BACKUP))),
 		a.mux.HandlePath(http.MethodPost, importPath, (&importer{records: records, stall: a.limits.Stall()}).serve),
+		a.mux.HandlePath(http.MethodPost, webhookPath, (&webhook{messages: messages}).serve),
 	)
 }
 
@@ -137,6 +140,9 @@ func (a *API) check(w http.ResponseWriter, r *http.Request, route Route) error {
 	}
 	if route.Template == importPath {
 		return checkType(r, typeFHIR, typeJSON)
+	}
+	if route.Template == webhookPath {
+		return readForm(w, r, a.limits)
 	}
 	if s.cookies && r.Method == http.MethodPost {
 		// Also without a body: the types that a form can have never pass with a cookie.

@@ -178,6 +178,7 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	authv1.RegisterDeviceServiceServer(a.Server, &api.Devices{
 		Devices: &device.Devices{Store: l.store}, Sessions: service.Sessions, Accounts: &account.Accounts{Store: l.store},
 	})
+	authv1.RegisterMessageServiceServer(a.Server, &api.Messages{SMS: a.sms})
 	return nil
 }
 

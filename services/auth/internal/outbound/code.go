@@ -57,7 +57,7 @@ func (s *SMS) PrepareEnrolment(ctx context.Context, practice, user uuid.UUID, nu
 // Record adds the consent to a transaction in the user's practice.
 func (e *Enrolment) Record(tx *store.Tx) { tx.InsertConsent(e.consent) }
 
-// Source says how a consent was given; the numbers are stored.
+// Source says how a consent was given; the numbers are stored and are those of the proto file.
 type Source int16
 
 // SourceEnrolment is a user's own enrolment of the number for one-time codes.

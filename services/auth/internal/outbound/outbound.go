@@ -136,7 +136,9 @@ func (s *SMS) prepare(ctx context.Context, practice uuid.UUID, n store.NewText, 
 	if err != nil {
 		return nil, fmt.Errorf("outbound: %w", err)
 	}
-	n.ID = uuid.Must(uuid.NewV7())
+	if n.ID == uuid.Nil {
+		n.ID = uuid.Must(uuid.NewV7())
+	}
 	n.Token, n.Wide = s.Token(practice, m.To), s.Token(store.Platform, m.To)
 	if n.Sealed, err = s.sealer.Seal(ctx, seal.Text, n.ID, raw); err != nil {
 		return nil, err

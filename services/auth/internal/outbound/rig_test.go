@@ -1,19 +1,27 @@
 package outbound_test
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
+	"net/url"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/caller"
+	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/auth/internal/outbound"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
+	"github.com/carekeep/carekeep/services/auth/internal/sms"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 	"github.com/carekeep/carekeep/services/auth/internal/testkit"
 )
@@ -78,70 +86,75 @@ func (r *rig) code(practice, user uuid.UUID, number string, enrol bool) error {
 
 const mobile = "+12025550123"
 
-func TestDMD26_ACodeNeedsAnEnrolment(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	practice, user := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
-	require.ErrorContains(t, r.code(practice, user, mobile, false), "CONSENT_MISSING")
-	r.work()
-	require.Empty(t, r.phone.Texts(mobile))
-
-	require.NoError(t, r.code(practice, user, mobile, true))
-	require.NoError(t, r.code(practice, user, mobile, true), "codes have no daily limit, and an enrolment may be repeated")
-	r.work()
-	texts := r.phone.Texts(mobile)
-	require.Len(t, texts, 2)
-	require.Equal(t, testkit.SMSFrom, texts[0].From)
-	require.Contains(t, texts[0].Body, "Care Example: your code is 482913.")
-	require.ErrorContains(t, r.code(uuid.Must(uuid.NewV7()), user, mobile, false), "CONSENT_MISSING", "another practice has no consent")
-	require.NotContains(t, r.Log.String(), mobile)
+// practice is a practice with one sender of messages.
+type practice struct {
+	*rig
+	*caller.Caller
+	campaign store.Campaign
 }
 
-func TestAStopBetweenQueueAndSendingWithholdsTheCode(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	practice, user := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
-	for _, scope := range []uuid.UUID{practice, store.Platform} {
-		number := map[uuid.UUID]string{practice: mobile, store.Platform: "+12025550124"}[scope]
-		require.NoError(t, r.code(practice, user, number, true))
-		tx := r.store.In(scope)
-		tx.Suppress(r.sms.Token(scope, number))
-		require.NoError(t, tx.Read(r.Context()))
-		r.work()
-		require.Empty(t, r.phone.Texts(number))
-		require.ErrorContains(t, r.code(practice, user, number, true), "OPTED_OUT", "a fresh enrolment changes nothing")
+func (r *rig) practice(sender string) *practice {
+	r.t.Helper()
+	p := &practice{rig: r, Caller: &caller.Caller{
+		User: uuid.Must(uuid.NewV7()), Practice: uuid.Must(uuid.NewV7()), Session: uuid.Must(uuid.NewV7()), Username: "nurse",
+	}}
+	var err error
+	p.campaign, err = r.sms.CreateCampaign(p.ctx(), p.Caller, store.Campaign{
+		Registration: "C1ABCDE", Sender: sender, Brand: "Smith Clinic", Contact: "202-555-0142",
+	})
+	require.NoError(r.t, err)
+	return p
+}
+
+// ctx is what a call comes with.
+func (p *practice) ctx() context.Context {
+	recorder := evidence.New(accessv1.Service_SERVICE_AUTH, "/test/Test", accessv1.Action_ACTION_MESSAGE_SEND, p.Clock.Now)
+	recorder.SetCaller(p.Caller)
+	return evidence.With(p.Context(), recorder)
+}
+
+func (p *practice) agree(number string, category store.Category) store.Consent {
+	p.t.Helper()
+	consent, err := p.sms.RecordConsent(p.ctx(), p.Caller, outbound.Agreement{Number: number, Category: category, Source: 2})
+	require.NoError(p.t, err)
+	return consent
+}
+
+func (p *practice) send(number string) error {
+	_, err := p.sms.Send(p.ctx(), p.Caller, outbound.Draft{Number: number, Campaign: p.campaign.ID, Template: "APPOINTMENT_REMINDER"})
+	return err
+}
+
+// reply has a number write to another, as the provider would deliver it, and returns the form.
+func (r *rig) reply(from, to, body string) (form []byte, signature string) {
+	r.t.Helper()
+	raw := uuid.New()
+	fields := map[string]string{
+		"MessageSid": fmt.Sprintf("SM%x", raw[:]), "AccountSid": r.Settings.SMS.Account, "From": from, "To": to, "Body": body, "NumMedia": "0",
 	}
+	values := url.Values{}
+	for name, value := range fields {
+		values.Set(name, value)
+	}
+	form, signature = []byte(values.Encode()), sms.Sign(testkit.SMSToken, testkit.SMSWebhook, fields)
+	require.NoError(r.t, r.deliver(form, signature))
+	return form, signature
 }
 
-func TestTheProviderIsTriedAgainUnlessItRefusesForGood(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	practice, user := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
-	require.NoError(t, r.code(practice, user, mobile, true))
-	r.phone.Answer(503, 0)
-	r.work()
-	require.Contains(t, r.Log.String(), "status 503")
-	require.NotContains(t, r.Log.String(), mobile)
-	r.phone.Answer(0, 0)
-	r.work()
-	require.Empty(t, r.phone.Texts(mobile), "not before the pause is over")
-	r.Clock.Advance(11 * time.Second)
-	r.work()
-	require.Len(t, r.phone.Texts(mobile), 1)
-	r.work()
-	require.Len(t, r.phone.Texts(mobile), 1, "a message that was sent is not in the queue any more")
+func (r *rig) deliver(form []byte, signature string) error {
+	ctx := evidence.With(r.Context(), evidence.New(accessv1.Service_SERVICE_AUTH, "/test/ReceiveSms", accessv1.Action_ACTION_CONSENT_CHANGE, r.Clock.Now))
+	return r.sms.Receive(ctx, form, signature)
+}
 
-	require.NoError(t, r.code(practice, user, mobile, true))
-	r.phone.Answer(503, 0)
-	r.work()
-	r.phone.Answer(0, 0)
-	r.Clock.Advance(10 * time.Minute)
-	r.work()
-	require.Len(t, r.phone.Texts(mobile), 1, "a code that is too old is not sent")
-
-	require.NoError(t, r.code(practice, user, mobile, true))
-	r.phone.Answer(400, 21610)
-	r.work()
-	r.phone.Answer(0, 0)
-	require.ErrorContains(t, r.code(practice, user, mobile, true), "OPTED_OUT", "the provider knows of a stop that we do not")
+// denied asserts that the role of the service may not do these.
+func (r *rig) denied(statements ...string) {
+	r.t.Helper()
+	r.Admin(func(ctx context.Context, conn *pgx.Conn) {
+		_, err := conn.Exec(ctx, "SET carekeep.practice = '00000000-0000-0000-0000-000000000000'; SET ROLE auth_app")
+		require.NoError(r.t, err)
+		for _, sql := range statements {
+			_, err = conn.Exec(ctx, sql)
+			require.ErrorContains(r.t, err, "permission denied", sql)
+		}
+	})
 }

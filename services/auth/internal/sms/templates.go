@@ -3,6 +3,7 @@ package sms
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/carekeep/carekeep/services/auth/internal/store"
@@ -22,11 +23,9 @@ type Template struct {
 // Param is a value that may be put in.
 type Param struct {
 	Form *regexp.Regexp
-	// Longest is a longest value, Max its length.
+	// Max is the length of a value at most, Longest one of that length.
 	Max     int
 	Longest string
-	// Secret values come from carekeep itself and never from a request.
-	Secret bool
 }
 
 // The names of templates that carekeep uses by itself.
@@ -64,7 +63,7 @@ var Templates = map[string]Template{
 	TemplateCode: {
 		Category: store.CategoryCodes,
 		Text:     "{brand}: your code is {code}. Nobody from us will ever ask for it. Help: {contact}. Reply STOP to opt out.",
-		Params:   map[string]Param{"code": {Form: regexp.MustCompile(`^[0-9]{6,8}$`), Max: 8, Longest: "88888888", Secret: true}},
+		Params:   map[string]Param{"code": {Form: regexp.MustCompile(`^[0-9]{6,8}$`), Max: 8, Longest: "88888888"}},
 	},
 	TemplateStopped: {
 		Category: store.CategoryAnswer,
@@ -74,6 +73,23 @@ var Templates = map[string]Template{
 		Category: store.CategoryAnswer,
 		Text:     "{brand}: for help call {contact}. Msg & data rates may apply. Reply STOP to opt out.",
 	},
+}
+
+// Patient reports whether a sender may ask for the template; the others are carekeep's own.
+func (t Template) Patient() bool {
+	return t.Category == store.CategoryAppointments || t.Category == store.CategoryCare
+}
+
+// PatientTemplates names the templates for patients, in order.
+func PatientTemplates() []string {
+	var names []string
+	for name, t := range Templates {
+		if t.Patient() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // ErrParams is the answer to parameters that a template does not have or in another form.

@@ -49,14 +49,16 @@ func (t *Tx) LockNumber(token []byte) {
 	t.exec("SELECT pg_advisory_xact_lock(hashtextextended('number:' || encode($1, 'hex'), 0))", token)
 }
 
-// QueueText queues a text message, unless something speaks against it: the row says what, or "".
+// QueueText queues a text message, unless something speaks against it: the row says
+// what, or "". One whose id or request id was there before is not queued again.
 func (t *Tx) QueueText(n NewText) *Rows[string] {
 	return scalars[string](t, `WITH clock AS (SELECT coalesce($10::timestamptz, clock_timestamp()) AS now),
 		verdict AS (SELECT text_refusal($2, $3, $4, $5::integer, $1, clock.now) AS refusal FROM clock),
 		message AS (INSERT INTO messages (id, practice_id, token, wide, category, template, campaign_id, created, updated, created_by, request_id)
-			SELECT $1, $2, $3, $4, $5, $6, $7, clock.now, clock.now, $11, $12 FROM clock, verdict WHERE verdict.refusal = ''),
+			SELECT $1, $2, $3, $4, $5, $6, $7, clock.now, clock.now, $11, $12 FROM clock, verdict WHERE verdict.refusal = ''
+			ON CONFLICT DO NOTHING RETURNING id),
 		queue AS (INSERT INTO texts (id, practice_id, sealed, created, due, expires)
-			SELECT $1, $2, $8, clock.now, clock.now, clock.now + $9::interval FROM clock, verdict WHERE verdict.refusal = '')
+			SELECT $1, $2, $8, clock.now, clock.now, clock.now + $9::interval FROM clock, message)
 		SELECT refusal FROM verdict`,
 		n.ID, t.practice, n.Token, n.Wide, int16(n.Category), n.Template, n.Campaign, n.Sealed, n.Life, t.at(), n.Creator, n.Request)
 }
