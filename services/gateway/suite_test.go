@@ -45,6 +45,7 @@ type suite struct {
 	authority *ca.CA
 	signer    *caller.Signer
 	auth      *authHandlers
+	messages  *messageHandlers
 	records   *recordsHandlers
 	backup    *backupHandlers
 	logs      *lockedBuffer
@@ -58,7 +59,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 	t.Helper()
 	s := &suite{
 		t: t, authority: ca.ForTest(t), logs: &lockedBuffer{},
-		records: &recordsHandlers{}, backup: &backupHandlers{},
+		records: &recordsHandlers{}, backup: &backupHandlers{}, messages: &messageHandlers{},
 		stopUpstream: map[accessv1.Service]func(){},
 	}
 	keys := s.makeSigner()
@@ -66,6 +67,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 	upstreams := Upstreams{
 		Auth: s.upstream(accessv1.Service_SERVICE_AUTH, keys, func(srv *server.Server) {
 			authv1.RegisterAuthServiceServer(srv, s.auth)
+			authv1.RegisterMessageServiceServer(srv, s.messages)
 		}),
 		Records: s.upstream(accessv1.Service_SERVICE_RECORDS, keys, func(srv *server.Server) {
 			recordsv1.RegisterRecordsServiceServer(srv, s.records)
