@@ -20,6 +20,7 @@ func TestMigrateAndBootstrapRunFromAConfigurationFile(t *testing.T) {
 	s := w.Settings
 	tree := map[string]any{
 		"listen": s.Listen, "trust_domain": s.TrustDomain, "public_url": s.PublicURL, "signing_key": s.SigningKey,
+		"records":  "127.0.0.1:1",
 		"tls":      map[string]any{"certificate": s.TLS.Certificate, "key": s.TLS.Key, "authorities": s.TLS.Authorities},
 		"callers":  map[string]any{"keys": s.Callers.Keys},
 		"database": map[string]any{"host": s.Database.Host, "port": s.Database.Port, "database": s.Database.Database, "user": s.Database.User},

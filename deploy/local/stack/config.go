@@ -103,6 +103,7 @@ func (p *Place) authConfig() tree {
 		"signing_key": p.SigningKey(),
 		"mail":        tree{"host": "127.0.0.1", "port": p.Ports.Mail, "from": "carekeep@localhost", "tls": "none-local"},
 		"public_url":  p.URL(),
+		"records":     p.Address("records"),
 	}
 }
 

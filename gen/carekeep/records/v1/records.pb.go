@@ -3287,6 +3287,105 @@ func (x *ImportProblem) GetMessage() string {
 	return ""
 }
 
+type ListOwnersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "practices/{uuid}".
+	Practice string `protobuf:"bytes,1,opt,name=practice,proto3" json:"practice,omitempty"`
+	// "users/{uuid}".
+	Users         []string `protobuf:"bytes,2,rep,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOwnersRequest) Reset() {
+	*x = ListOwnersRequest{}
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOwnersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOwnersRequest) ProtoMessage() {}
+
+func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOwnersRequest.ProtoReflect.Descriptor instead.
+func (*ListOwnersRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *ListOwnersRequest) GetPractice() string {
+	if x != nil {
+		return x.Practice
+	}
+	return ""
+}
+
+func (x *ListOwnersRequest) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+type ListOwnersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that own something, in no order.
+	Users         []string `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOwnersResponse) Reset() {
+	*x = ListOwnersResponse{}
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOwnersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOwnersResponse) ProtoMessage() {}
+
+func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOwnersResponse.ProtoReflect.Descriptor instead.
+func (*ListOwnersResponse) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ListOwnersResponse) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
 var File_carekeep_records_v1_records_proto protoreflect.FileDescriptor
 
 const file_carekeep_records_v1_records_proto_rawDesc = "" +
@@ -3539,13 +3638,18 @@ const file_carekeep_records_v1_records_proto_rawDesc = "" +
 	"\rImportProblem\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage*j\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xed\x01\n" +
+	"\x11ListOwnersRequest\x12k\n" +
+	"\bpractice\x18\x01 \x01(\tBO\xbaHLrJ2H^practices/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\bpractice\x12k\n" +
+	"\x05users\x18\x02 \x03(\tBU\xbaHR\x92\x01O\b\x01\x10\xc8\x01\"HrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x05users\"*\n" +
+	"\x12ListOwnersResponse\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\tR\x05users*j\n" +
 	"\x06Gender\x12\x16\n" +
 	"\x12GENDER_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vGENDER_MALE\x10\x01\x12\x11\n" +
 	"\rGENDER_FEMALE\x10\x02\x12\x10\n" +
 	"\fGENDER_OTHER\x10\x03\x12\x12\n" +
-	"\x0eGENDER_UNKNOWN\x10\x042\xe3\"\n" +
+	"\x0eGENDER_UNKNOWN\x10\x042\xcf#\n" +
 	"\x0eRecordsService\x12\x81\x01\n" +
 	"\n" +
 	"GetPatient\x12&.carekeep.records.v1.GetPatientRequest\x1a\x1c.carekeep.records.v1.Patient\"-\x8a\xb5\x18\f\b(\x12\x02\x01\x06\x18\x02 \x01(\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/{name=patients/*}\x12\x89\x01\n" +
@@ -3578,7 +3682,9 @@ const file_carekeep_records_v1_records_proto_rawDesc = "" +
 	"\vGetResource\x12'.carekeep.records.v1.GetResourceRequest\x1a\x14.google.api.HttpBody\",\x8a\xb5\x18\f\bZ\x12\x02\x01\x06\x18\x02 \x01(\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/fhir/{type}/{id}\x12\x9b\x01\n" +
 	"\x12GetResourceVersion\x12..carekeep.records.v1.GetResourceVersionRequest\x1a\x14.google.api.HttpBody\"?\x8a\xb5\x18\f\b\\\x12\x02\x01\x06\x18\x02 \x01(\x01\x82\xd3\xe4\x93\x02)\x12'/v1/fhir/{type}/{id}/_history/{version}\x12\xa3\x01\n" +
 	"\rListResources\x12).carekeep.records.v1.ListResourcesRequest\x1a*.carekeep.records.v1.ListResourcesResponse\";\x8a\xb5\x18\f\b[\x12\x02\x01\x06\x18\x02 \x01(\x02\x82\xd3\xe4\x93\x02%\x12#/v1/{parent=patients/*}/fhir/{type}\x12}\n" +
-	"\fImportBundle\x12(.carekeep.records.v1.ImportBundleRequest\x1a).carekeep.records.v1.ImportBundleResponse\"\x14\x8a\xb5\x18\x10\b.\x12\x02\x01\x06\x18\x02 \x01(\a8\x80\xa3\x05(\x010\x01B@Z>github.com/carekeep/carekeep/gen/carekeep/records/v1;recordsv1b\x06proto3"
+	"\fImportBundle\x12(.carekeep.records.v1.ImportBundleRequest\x1a).carekeep.records.v1.ImportBundleResponse\"\x14\x8a\xb5\x18\x10\b.\x12\x02\x01\x06\x18\x02 \x01(\a8\x80\xa3\x05(\x010\x01\x12j\n" +
+	"\n" +
+	"ListOwners\x12&.carekeep.records.v1.ListOwnersRequest\x1a'.carekeep.records.v1.ListOwnersResponse\"\v\x8a\xb5\x18\a\x12\x01\x02(\x020\x01B@Z>github.com/carekeep/carekeep/gen/carekeep/records/v1;recordsv1b\x06proto3"
 
 var (
 	file_carekeep_records_v1_records_proto_rawDescOnce sync.Once
@@ -3593,7 +3699,7 @@ func file_carekeep_records_v1_records_proto_rawDescGZIP() []byte {
 }
 
 var file_carekeep_records_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_carekeep_records_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_carekeep_records_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_carekeep_records_v1_records_proto_goTypes = []any{
 	(Gender)(0),                         // 0: carekeep.records.v1.Gender
 	(*Patient)(nil),                     // 1: carekeep.records.v1.Patient
@@ -3648,13 +3754,15 @@ var file_carekeep_records_v1_records_proto_goTypes = []any{
 	(*ImportBundleResponse)(nil),        // 50: carekeep.records.v1.ImportBundleResponse
 	(*ImportProgress)(nil),              // 51: carekeep.records.v1.ImportProgress
 	(*ImportProblem)(nil),               // 52: carekeep.records.v1.ImportProblem
-	(*timestamppb.Timestamp)(nil),       // 53: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),       // 54: google.protobuf.FieldMask
-	(*httpbody.HttpBody)(nil),           // 55: google.api.HttpBody
+	(*ListOwnersRequest)(nil),           // 53: carekeep.records.v1.ListOwnersRequest
+	(*ListOwnersResponse)(nil),          // 54: carekeep.records.v1.ListOwnersResponse
+	(*timestamppb.Timestamp)(nil),       // 55: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),       // 56: google.protobuf.FieldMask
+	(*httpbody.HttpBody)(nil),           // 57: google.api.HttpBody
 }
 var file_carekeep_records_v1_records_proto_depIdxs = []int32{
-	53, // 0: carekeep.records.v1.Patient.create_time:type_name -> google.protobuf.Timestamp
-	53, // 1: carekeep.records.v1.Patient.update_time:type_name -> google.protobuf.Timestamp
+	55, // 0: carekeep.records.v1.Patient.create_time:type_name -> google.protobuf.Timestamp
+	55, // 1: carekeep.records.v1.Patient.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 2: carekeep.records.v1.Patient.gender:type_name -> carekeep.records.v1.Gender
 	3,  // 3: carekeep.records.v1.Patient.telecoms:type_name -> carekeep.records.v1.Telecom
 	4,  // 4: carekeep.records.v1.Patient.addresses:type_name -> carekeep.records.v1.Address
@@ -3663,34 +3771,34 @@ var file_carekeep_records_v1_records_proto_depIdxs = []int32{
 	1,  // 7: carekeep.records.v1.ListPatientsResponse.patients:type_name -> carekeep.records.v1.Patient
 	1,  // 8: carekeep.records.v1.CreatePatientRequest.patient:type_name -> carekeep.records.v1.Patient
 	1,  // 9: carekeep.records.v1.UpdatePatientRequest.patient:type_name -> carekeep.records.v1.Patient
-	54, // 10: carekeep.records.v1.UpdatePatientRequest.update_mask:type_name -> google.protobuf.FieldMask
+	56, // 10: carekeep.records.v1.UpdatePatientRequest.update_mask:type_name -> google.protobuf.FieldMask
 	2,  // 11: carekeep.records.v1.SearchPatientsRequest.identifier:type_name -> carekeep.records.v1.Identifier
 	13, // 12: carekeep.records.v1.SearchPatientsRequest.name:type_name -> carekeep.records.v1.NameQuery
 	1,  // 13: carekeep.records.v1.SearchPatientsResponse.patients:type_name -> carekeep.records.v1.Patient
-	53, // 14: carekeep.records.v1.Note.create_time:type_name -> google.protobuf.Timestamp
-	53, // 15: carekeep.records.v1.Note.update_time:type_name -> google.protobuf.Timestamp
-	53, // 16: carekeep.records.v1.Note.author_time:type_name -> google.protobuf.Timestamp
+	55, // 14: carekeep.records.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	55, // 15: carekeep.records.v1.Note.update_time:type_name -> google.protobuf.Timestamp
+	55, // 16: carekeep.records.v1.Note.author_time:type_name -> google.protobuf.Timestamp
 	15, // 17: carekeep.records.v1.ListNotesResponse.notes:type_name -> carekeep.records.v1.Note
 	15, // 18: carekeep.records.v1.CreateNoteRequest.note:type_name -> carekeep.records.v1.Note
 	15, // 19: carekeep.records.v1.UpdateNoteRequest.note:type_name -> carekeep.records.v1.Note
-	54, // 20: carekeep.records.v1.UpdateNoteRequest.update_mask:type_name -> google.protobuf.FieldMask
-	53, // 21: carekeep.records.v1.Prescription.create_time:type_name -> google.protobuf.Timestamp
-	53, // 22: carekeep.records.v1.Prescription.update_time:type_name -> google.protobuf.Timestamp
-	53, // 23: carekeep.records.v1.Prescription.author_time:type_name -> google.protobuf.Timestamp
+	56, // 20: carekeep.records.v1.UpdateNoteRequest.update_mask:type_name -> google.protobuf.FieldMask
+	55, // 21: carekeep.records.v1.Prescription.create_time:type_name -> google.protobuf.Timestamp
+	55, // 22: carekeep.records.v1.Prescription.update_time:type_name -> google.protobuf.Timestamp
+	55, // 23: carekeep.records.v1.Prescription.author_time:type_name -> google.protobuf.Timestamp
 	23, // 24: carekeep.records.v1.ListPrescriptionsResponse.prescriptions:type_name -> carekeep.records.v1.Prescription
 	23, // 25: carekeep.records.v1.CreatePrescriptionRequest.prescription:type_name -> carekeep.records.v1.Prescription
 	23, // 26: carekeep.records.v1.UpdatePrescriptionRequest.prescription:type_name -> carekeep.records.v1.Prescription
-	54, // 27: carekeep.records.v1.UpdatePrescriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	53, // 28: carekeep.records.v1.Appointment.create_time:type_name -> google.protobuf.Timestamp
-	53, // 29: carekeep.records.v1.Appointment.update_time:type_name -> google.protobuf.Timestamp
-	53, // 30: carekeep.records.v1.Appointment.start_time:type_name -> google.protobuf.Timestamp
-	53, // 31: carekeep.records.v1.Appointment.end_time:type_name -> google.protobuf.Timestamp
+	56, // 27: carekeep.records.v1.UpdatePrescriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	55, // 28: carekeep.records.v1.Appointment.create_time:type_name -> google.protobuf.Timestamp
+	55, // 29: carekeep.records.v1.Appointment.update_time:type_name -> google.protobuf.Timestamp
+	55, // 30: carekeep.records.v1.Appointment.start_time:type_name -> google.protobuf.Timestamp
+	55, // 31: carekeep.records.v1.Appointment.end_time:type_name -> google.protobuf.Timestamp
 	31, // 32: carekeep.records.v1.ListAppointmentsResponse.appointments:type_name -> carekeep.records.v1.Appointment
 	31, // 33: carekeep.records.v1.CreateAppointmentRequest.appointment:type_name -> carekeep.records.v1.Appointment
 	31, // 34: carekeep.records.v1.UpdateAppointmentRequest.appointment:type_name -> carekeep.records.v1.Appointment
-	54, // 35: carekeep.records.v1.UpdateAppointmentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	56, // 35: carekeep.records.v1.UpdateAppointmentRequest.update_mask:type_name -> google.protobuf.FieldMask
 	47, // 36: carekeep.records.v1.ListResourcesResponse.resources:type_name -> carekeep.records.v1.Resource
-	53, // 37: carekeep.records.v1.Resource.update_time:type_name -> google.protobuf.Timestamp
+	55, // 37: carekeep.records.v1.Resource.update_time:type_name -> google.protobuf.Timestamp
 	49, // 38: carekeep.records.v1.ImportBundleRequest.options:type_name -> carekeep.records.v1.ImportOptions
 	51, // 39: carekeep.records.v1.ImportBundleResponse.progress:type_name -> carekeep.records.v1.ImportProgress
 	52, // 40: carekeep.records.v1.ImportBundleResponse.problem:type_name -> carekeep.records.v1.ImportProblem
@@ -3723,36 +3831,38 @@ var file_carekeep_records_v1_records_proto_depIdxs = []int32{
 	44, // 67: carekeep.records.v1.RecordsService.GetResourceVersion:input_type -> carekeep.records.v1.GetResourceVersionRequest
 	45, // 68: carekeep.records.v1.RecordsService.ListResources:input_type -> carekeep.records.v1.ListResourcesRequest
 	48, // 69: carekeep.records.v1.RecordsService.ImportBundle:input_type -> carekeep.records.v1.ImportBundleRequest
-	1,  // 70: carekeep.records.v1.RecordsService.GetPatient:output_type -> carekeep.records.v1.Patient
-	7,  // 71: carekeep.records.v1.RecordsService.ListPatients:output_type -> carekeep.records.v1.ListPatientsResponse
-	1,  // 72: carekeep.records.v1.RecordsService.CreatePatient:output_type -> carekeep.records.v1.Patient
-	1,  // 73: carekeep.records.v1.RecordsService.UpdatePatient:output_type -> carekeep.records.v1.Patient
-	11, // 74: carekeep.records.v1.RecordsService.DeletePatient:output_type -> carekeep.records.v1.DeletePatientResponse
-	14, // 75: carekeep.records.v1.RecordsService.SearchPatients:output_type -> carekeep.records.v1.SearchPatientsResponse
-	15, // 76: carekeep.records.v1.RecordsService.GetNote:output_type -> carekeep.records.v1.Note
-	18, // 77: carekeep.records.v1.RecordsService.ListNotes:output_type -> carekeep.records.v1.ListNotesResponse
-	15, // 78: carekeep.records.v1.RecordsService.CreateNote:output_type -> carekeep.records.v1.Note
-	15, // 79: carekeep.records.v1.RecordsService.UpdateNote:output_type -> carekeep.records.v1.Note
-	22, // 80: carekeep.records.v1.RecordsService.DeleteNote:output_type -> carekeep.records.v1.DeleteNoteResponse
-	23, // 81: carekeep.records.v1.RecordsService.GetPrescription:output_type -> carekeep.records.v1.Prescription
-	26, // 82: carekeep.records.v1.RecordsService.ListPrescriptions:output_type -> carekeep.records.v1.ListPrescriptionsResponse
-	23, // 83: carekeep.records.v1.RecordsService.CreatePrescription:output_type -> carekeep.records.v1.Prescription
-	23, // 84: carekeep.records.v1.RecordsService.UpdatePrescription:output_type -> carekeep.records.v1.Prescription
-	30, // 85: carekeep.records.v1.RecordsService.DeletePrescription:output_type -> carekeep.records.v1.DeletePrescriptionResponse
-	31, // 86: carekeep.records.v1.RecordsService.GetAppointment:output_type -> carekeep.records.v1.Appointment
-	34, // 87: carekeep.records.v1.RecordsService.ListAppointments:output_type -> carekeep.records.v1.ListAppointmentsResponse
-	31, // 88: carekeep.records.v1.RecordsService.CreateAppointment:output_type -> carekeep.records.v1.Appointment
-	31, // 89: carekeep.records.v1.RecordsService.UpdateAppointment:output_type -> carekeep.records.v1.Appointment
-	38, // 90: carekeep.records.v1.RecordsService.DeleteAppointment:output_type -> carekeep.records.v1.DeleteAppointmentResponse
-	42, // 91: carekeep.records.v1.RecordsService.GetCareTeam:output_type -> carekeep.records.v1.CareTeam
-	42, // 92: carekeep.records.v1.RecordsService.AddCareTeamMember:output_type -> carekeep.records.v1.CareTeam
-	42, // 93: carekeep.records.v1.RecordsService.RemoveCareTeamMember:output_type -> carekeep.records.v1.CareTeam
-	55, // 94: carekeep.records.v1.RecordsService.GetResource:output_type -> google.api.HttpBody
-	55, // 95: carekeep.records.v1.RecordsService.GetResourceVersion:output_type -> google.api.HttpBody
-	46, // 96: carekeep.records.v1.RecordsService.ListResources:output_type -> carekeep.records.v1.ListResourcesResponse
-	50, // 97: carekeep.records.v1.RecordsService.ImportBundle:output_type -> carekeep.records.v1.ImportBundleResponse
-	70, // [70:98] is the sub-list for method output_type
-	42, // [42:70] is the sub-list for method input_type
+	53, // 70: carekeep.records.v1.RecordsService.ListOwners:input_type -> carekeep.records.v1.ListOwnersRequest
+	1,  // 71: carekeep.records.v1.RecordsService.GetPatient:output_type -> carekeep.records.v1.Patient
+	7,  // 72: carekeep.records.v1.RecordsService.ListPatients:output_type -> carekeep.records.v1.ListPatientsResponse
+	1,  // 73: carekeep.records.v1.RecordsService.CreatePatient:output_type -> carekeep.records.v1.Patient
+	1,  // 74: carekeep.records.v1.RecordsService.UpdatePatient:output_type -> carekeep.records.v1.Patient
+	11, // 75: carekeep.records.v1.RecordsService.DeletePatient:output_type -> carekeep.records.v1.DeletePatientResponse
+	14, // 76: carekeep.records.v1.RecordsService.SearchPatients:output_type -> carekeep.records.v1.SearchPatientsResponse
+	15, // 77: carekeep.records.v1.RecordsService.GetNote:output_type -> carekeep.records.v1.Note
+	18, // 78: carekeep.records.v1.RecordsService.ListNotes:output_type -> carekeep.records.v1.ListNotesResponse
+	15, // 79: carekeep.records.v1.RecordsService.CreateNote:output_type -> carekeep.records.v1.Note
+	15, // 80: carekeep.records.v1.RecordsService.UpdateNote:output_type -> carekeep.records.v1.Note
+	22, // 81: carekeep.records.v1.RecordsService.DeleteNote:output_type -> carekeep.records.v1.DeleteNoteResponse
+	23, // 82: carekeep.records.v1.RecordsService.GetPrescription:output_type -> carekeep.records.v1.Prescription
+	26, // 83: carekeep.records.v1.RecordsService.ListPrescriptions:output_type -> carekeep.records.v1.ListPrescriptionsResponse
+	23, // 84: carekeep.records.v1.RecordsService.CreatePrescription:output_type -> carekeep.records.v1.Prescription
+	23, // 85: carekeep.records.v1.RecordsService.UpdatePrescription:output_type -> carekeep.records.v1.Prescription
+	30, // 86: carekeep.records.v1.RecordsService.DeletePrescription:output_type -> carekeep.records.v1.DeletePrescriptionResponse
+	31, // 87: carekeep.records.v1.RecordsService.GetAppointment:output_type -> carekeep.records.v1.Appointment
+	34, // 88: carekeep.records.v1.RecordsService.ListAppointments:output_type -> carekeep.records.v1.ListAppointmentsResponse
+	31, // 89: carekeep.records.v1.RecordsService.CreateAppointment:output_type -> carekeep.records.v1.Appointment
+	31, // 90: carekeep.records.v1.RecordsService.UpdateAppointment:output_type -> carekeep.records.v1.Appointment
+	38, // 91: carekeep.records.v1.RecordsService.DeleteAppointment:output_type -> carekeep.records.v1.DeleteAppointmentResponse
+	42, // 92: carekeep.records.v1.RecordsService.GetCareTeam:output_type -> carekeep.records.v1.CareTeam
+	42, // 93: carekeep.records.v1.RecordsService.AddCareTeamMember:output_type -> carekeep.records.v1.CareTeam
+	42, // 94: carekeep.records.v1.RecordsService.RemoveCareTeamMember:output_type -> carekeep.records.v1.CareTeam
+	57, // 95: carekeep.records.v1.RecordsService.GetResource:output_type -> google.api.HttpBody
+	57, // 96: carekeep.records.v1.RecordsService.GetResourceVersion:output_type -> google.api.HttpBody
+	46, // 97: carekeep.records.v1.RecordsService.ListResources:output_type -> carekeep.records.v1.ListResourcesResponse
+	50, // 98: carekeep.records.v1.RecordsService.ImportBundle:output_type -> carekeep.records.v1.ImportBundleResponse
+	54, // 99: carekeep.records.v1.RecordsService.ListOwners:output_type -> carekeep.records.v1.ListOwnersResponse
+	71, // [71:100] is the sub-list for method output_type
+	42, // [42:71] is the sub-list for method input_type
 	42, // [42:42] is the sub-list for extension type_name
 	42, // [42:42] is the sub-list for extension extendee
 	0,  // [0:42] is the sub-list for field type_name
@@ -3783,7 +3893,7 @@ func file_carekeep_records_v1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_records_v1_records_proto_rawDesc), len(file_carekeep_records_v1_records_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   52,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -48,6 +48,7 @@ const (
 	RecordsService_GetResourceVersion_FullMethodName   = "/carekeep.records.v1.RecordsService/GetResourceVersion"
 	RecordsService_ListResources_FullMethodName        = "/carekeep.records.v1.RecordsService/ListResources"
 	RecordsService_ImportBundle_FullMethodName         = "/carekeep.records.v1.RecordsService/ImportBundle"
+	RecordsService_ListOwners_FullMethodName           = "/carekeep.records.v1.RecordsService/ListOwners"
 )
 
 // RecordsServiceClient is the client API for RecordsService service.
@@ -122,6 +123,9 @@ type RecordsServiceClient interface {
 	// left alone, so a broken import is simply sent again. Over REST: POST /v1/patients:import
 	// with the bundle as body; the answer is one JSON object a line.
 	ImportBundle(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportBundleRequest, ImportBundleResponse], error)
+	// Says which of these users own something here: who is in a care team, or whose
+	// request made a record. auth asks before it removes accounts that nobody uses (claim DH-50).
+	ListOwners(ctx context.Context, in *ListOwnersRequest, opts ...grpc.CallOption) (*ListOwnersResponse, error)
 }
 
 type recordsServiceClient struct {
@@ -415,6 +419,16 @@ func (c *recordsServiceClient) ImportBundle(ctx context.Context, opts ...grpc.Ca
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RecordsService_ImportBundleClient = grpc.BidiStreamingClient[ImportBundleRequest, ImportBundleResponse]
 
+func (c *recordsServiceClient) ListOwners(ctx context.Context, in *ListOwnersRequest, opts ...grpc.CallOption) (*ListOwnersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOwnersResponse)
+	err := c.cc.Invoke(ctx, RecordsService_ListOwners_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RecordsServiceServer is the server API for RecordsService service.
 // All implementations must embed UnimplementedRecordsServiceServer
 // for forward compatibility.
@@ -487,6 +501,9 @@ type RecordsServiceServer interface {
 	// left alone, so a broken import is simply sent again. Over REST: POST /v1/patients:import
 	// with the bundle as body; the answer is one JSON object a line.
 	ImportBundle(grpc.BidiStreamingServer[ImportBundleRequest, ImportBundleResponse]) error
+	// Says which of these users own something here: who is in a care team, or whose
+	// request made a record. auth asks before it removes accounts that nobody uses (claim DH-50).
+	ListOwners(context.Context, *ListOwnersRequest) (*ListOwnersResponse, error)
 	mustEmbedUnimplementedRecordsServiceServer()
 }
 
@@ -580,6 +597,9 @@ func (UnimplementedRecordsServiceServer) ListResources(context.Context, *ListRes
 }
 func (UnimplementedRecordsServiceServer) ImportBundle(grpc.BidiStreamingServer[ImportBundleRequest, ImportBundleResponse]) error {
 	return status.Error(codes.Unimplemented, "method ImportBundle not implemented")
+}
+func (UnimplementedRecordsServiceServer) ListOwners(context.Context, *ListOwnersRequest) (*ListOwnersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOwners not implemented")
 }
 func (UnimplementedRecordsServiceServer) mustEmbedUnimplementedRecordsServiceServer() {}
 func (UnimplementedRecordsServiceServer) testEmbeddedByValue()                        {}
@@ -1095,6 +1115,24 @@ func _RecordsService_ImportBundle_Handler(srv interface{}, stream grpc.ServerStr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RecordsService_ImportBundleServer = grpc.BidiStreamingServer[ImportBundleRequest, ImportBundleResponse]
 
+func _RecordsService_ListOwners_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOwnersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RecordsServiceServer).ListOwners(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RecordsService_ListOwners_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RecordsServiceServer).ListOwners(ctx, req.(*ListOwnersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RecordsService_ServiceDesc is the grpc.ServiceDesc for RecordsService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1209,6 +1247,10 @@ var RecordsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListResources",
 			Handler:    _RecordsService_ListResources_Handler,
+		},
+		{
+			MethodName: "ListOwners",
+			Handler:    _RecordsService_ListOwners_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
@@ -32,6 +33,7 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/outbound"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/practice"
+	"github.com/carekeep/carekeep/services/auth/internal/purge"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/signin"
@@ -64,6 +66,8 @@ type App struct {
 	mailer   *mail.Worker
 	sms      *outbound.SMS
 	notices  *notice.Worker
+	purger   *purge.Purger
+	records  *grpc.ClientConn
 	log      *slog.Logger
 }
 
@@ -164,6 +168,10 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	if err != nil {
 		return err
 	}
+	if a.records, err = l.identity.Dial(s.Records, accessv1.Service_SERVICE_RECORDS); err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	a.purger = &purge.Purger{Store: l.store, Owners: purge.NewRecords(a.records)}
 	a.notices = &notice.Worker{
 		Notices: &notice.Notices{Store: l.store, Sealer: l.sealer, Now: o.clock(), Poke: a.mailer.Poke}, Log: o.Log,
 	}
@@ -249,8 +257,9 @@ func (a *App) Run(ctx context.Context) error {
 	stop()
 	work.Wait()
 	a.admitter.Close()
+	closed := a.records.Close()
 	a.link.close()
-	return errors.Join(served, relayed)
+	return errors.Join(served, relayed, closed)
 }
 
 func (a *App) purge(ctx context.Context) {
@@ -263,6 +272,11 @@ func (a *App) purge(ctx context.Context) {
 			a.log.WarnContext(ctx, "purge failed; it runs again in ten minutes", telemetry.KeyError, err.Error())
 		} else if n, _ := gone.One(); n > 0 {
 			a.log.InfoContext(ctx, "purged rows past their retention", "rows", n)
+		}
+		if accounts, err := a.purger.Round(ctx); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "idle accounts could not all be judged; it is tried again in ten minutes", telemetry.KeyError, err.Error())
+		} else if accounts > 0 {
+			a.log.InfoContext(ctx, "purged accounts that nobody used for three months", "accounts", accounts)
 		}
 		select {
 		case <-ctx.Done():

@@ -38,6 +38,8 @@ type Settings struct {
 	SigningKey string      `yaml:"signing_key" config:"path,required"`
 	PublicURL  string      `yaml:"public_url" config:"required"`
 	Mail       mail.Config `yaml:"mail" config:"required"`
+	// Records is host:port of the records service, which says who owns records.
+	Records string `yaml:"records" config:"required"`
 	// SMS is nil where the installation sends no text messages.
 	SMS      *sms.Config         `yaml:"sms"`
 	Session  Session             `yaml:"session"`

@@ -1,6 +1,10 @@
 package store
 
-import "github.com/google/uuid"
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // Freeze freezes an account. No row: it is frozen already. LockUser must come before it.
 func (t *Tx) Freeze(user uuid.UUID) *Rows[uuid.UUID] {
@@ -12,4 +16,29 @@ func (t *Tx) Freeze(user uuid.UUID) *Rows[uuid.UUID] {
 func (t *Tx) Thaw(user uuid.UUID) *Rows[uuid.UUID] {
 	return scalars[uuid.UUID](t, `UPDATE users SET frozen = NULL, closed = coalesce(closed, $3::timestamptz, clock_timestamp())
 		WHERE id = $1 AND practice_id = $2 AND frozen IS NOT NULL RETURNING id`, user, t.practice, t.at())
+}
+
+// Idle is an account that nobody used for a while and that owns nothing in auth.
+type Idle struct {
+	User     uuid.UUID
+	Practice uuid.UUID
+	Username string
+	// Seen is when it was last used; Due whether it is to be purged, not only warned.
+	Seen time.Time
+	Due  bool
+}
+
+// IdleAccounts reads a page of them across practices, in order of their ids.
+func (t *Tx) IdleAccounts(after uuid.UUID, limit int) *Rows[Idle] {
+	return query[Idle](t, "SELECT * FROM idle_accounts($1, $2, $3)", after, limit, t.at())
+}
+
+// Warned notes that the user was told that the account will be removed.
+func (t *Tx) Warned(user uuid.UUID) {
+	t.exec("UPDATE users SET warned = coalesce($3::timestamptz, clock_timestamp()) WHERE id = $1 AND practice_id = $2", user, t.practice, t.at())
+}
+
+// PurgeAccount removes an account's personal data; false where it was used since. LockUser must come before it.
+func (t *Tx) PurgeAccount(user uuid.UUID, seen time.Time) *Rows[bool] {
+	return scalars[bool](t, "SELECT purge_account($1, $2, $3, $4)", user, t.practice, seen, t.at())
 }

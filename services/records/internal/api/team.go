@@ -62,3 +62,28 @@ func (s *Service) RemoveCareTeamMember(ctx context.Context, r *recordsv1.RemoveC
 	members, err := s.chart.RemoveFromTeam(ctx, patient, user)
 	return showTeam(patient, members, err)
 }
+
+// ListOwners implements the RPC.
+func (s *Service) ListOwners(ctx context.Context, r *recordsv1.ListOwnersRequest) (*recordsv1.ListOwnersResponse, error) {
+	practice, err := ids("practice", r.GetPractice(), "practices")
+	if err != nil {
+		return nil, err
+	}
+	users := make([]uuid.UUID, 0, len(r.GetUsers()))
+	for _, name := range r.GetUsers() {
+		user, err := ids("users", name, "users")
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, user[0])
+	}
+	owners, err := s.chart.Owners(ctx, practice[0], users)
+	if err != nil {
+		return nil, err
+	}
+	response := &recordsv1.ListOwnersResponse{}
+	for _, owner := range owners {
+		response.Users = append(response.Users, "users/"+owner.String())
+	}
+	return response, nil
+}

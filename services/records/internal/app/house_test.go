@@ -118,6 +118,7 @@ type house struct {
 	database string
 	settings app.Settings
 	client   recordsv1.RecordsServiceClient
+	address  string
 	practice uuid.UUID
 	log      *safeBuffer
 	stop     func()
@@ -161,7 +162,8 @@ func (h *house) start() {
 	require.NoError(h.t, err)
 	done := make(chan error, 1)
 	go func() { done <- records.Run(ctx) }()
-	conn, err := street.gateway.Dial(records.Server.Addr().String(), accessv1.Service_SERVICE_RECORDS)
+	h.address = records.Server.Addr().String()
+	conn, err := street.gateway.Dial(h.address, accessv1.Service_SERVICE_RECORDS)
 	require.NoError(h.t, err)
 	h.client = recordsv1.NewRecordsServiceClient(conn)
 	h.stop = sync.OnceFunc(func() {

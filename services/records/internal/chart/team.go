@@ -64,3 +64,16 @@ func (c *Chart) team(ctx context.Context, patient uuid.UUID, name string, change
 	}
 	return members, nil
 }
+
+// Owners returns which of the users own something in a practice. It reads no patient.
+func (c *Chart) Owners(ctx context.Context, practice uuid.UUID, users []uuid.UUID) ([]uuid.UUID, error) {
+	var owners []uuid.UUID
+	err := c.access.Do(ctx, pg.Unit{
+		Practice: practice,
+		Queue:    func(b *pgx.Batch) { store.ReadOwners(b, practice, users, &owners) },
+		Decide: func() ([]*auditv1.Event, error) {
+			return []*auditv1.Event{evidence.From(ctx).Event(evidence.Practice(practice), evidence.Count(len(owners)))}, nil
+		},
+	})
+	return owners, err
+}

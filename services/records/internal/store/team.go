@@ -28,3 +28,10 @@ func RemoveMember(b *pgx.Batch, v Viewer, patient, user uuid.UUID) {
 		WHERE t.practice_id = $1 AND t.patient_id = $4 AND t.user_id = $5
 		  AND p.practice_id = $1 AND p.patient_id = $4 AND p.deleted_at IS NULL AND `+visible, v.args(patient, user)...)
 }
+
+// ReadOwners reads which of the users are in a care team or made a record by a request of theirs.
+func ReadOwners(b *pgx.Batch, practice uuid.UUID, users []uuid.UUID, out *[]uuid.UUID) {
+	many(b, out, func(r pgx.Rows, id *uuid.UUID) error { return r.Scan(id) },
+		`SELECT user_id FROM care_team WHERE practice_id = $1 AND user_id = ANY ($2)
+		UNION SELECT user_id FROM requests WHERE practice_id = $1 AND user_id = ANY ($2)`, practice, users)
+}
