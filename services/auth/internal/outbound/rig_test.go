@@ -125,9 +125,16 @@ func (p *practice) send(number string) error {
 	return err
 }
 
-// reply has a number write to another, as the provider would deliver it, and returns the form.
+// reply has a number write to another, and returns what the provider delivered.
 func (r *rig) reply(from, to, body string) (form []byte, signature string) {
 	r.t.Helper()
+	form, signature = r.form(from, to, body)
+	require.NoError(r.t, r.deliver(form, signature))
+	return form, signature
+}
+
+// form is a reply as the provider would deliver it.
+func (r *rig) form(from, to, body string) (form []byte, signature string) {
 	raw := uuid.New()
 	fields := map[string]string{
 		"MessageSid": fmt.Sprintf("SM%x", raw[:]), "AccountSid": r.Settings.SMS.Account, "From": from, "To": to, "Body": body, "NumMedia": "0",
@@ -136,9 +143,7 @@ func (r *rig) reply(from, to, body string) (form []byte, signature string) {
 	for name, value := range fields {
 		values.Set(name, value)
 	}
-	form, signature = []byte(values.Encode()), sms.Sign(testkit.SMSToken, testkit.SMSWebhook, fields)
-	require.NoError(r.t, r.deliver(form, signature))
-	return form, signature
+	return []byte(values.Encode()), sms.Sign(testkit.SMSToken, testkit.SMSWebhook, fields)
 }
 
 func (r *rig) deliver(form []byte, signature string) error {
