@@ -51,7 +51,7 @@ build: ## build every binary into .bin
 	@cd deploy/local/transit && GOWORK=off $(GOBUILD) -o $(BIN)/carekeep-transit .
 
 .PHONY: install
-install: ## install what is missing: PostgreSQL
+install: ## install what is missing: PostgreSQL, and Chromium for tests
 	@deploy/local/install.sh
 
 .PHONY: generate

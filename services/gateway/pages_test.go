@@ -16,7 +16,7 @@ import (
 // style, no event handler, nothing from elsewhere, and every file they name exists.
 func TestPagesObeyTheirPolicy(t *testing.T) {
 	s := newSuite(t)
-	for _, page := range []string{"/", "/docs"} {
+	for _, page := range []string{"/", "/docs", "/sign-in", "/invitation"} {
 		got := s.call("GET", page, "", "Authorization", "")
 		require.Equal(t, http.StatusOK, got.status, page)
 		require.Equal(t, string(edge.OwnPages), got.header.Get("Content-Security-Policy"))
@@ -29,9 +29,11 @@ func TestPagesObeyTheirPolicy(t *testing.T) {
 			}
 			require.NotEqual(t, "style", node.Data, page)
 			require.NotEqual(t, "base", node.Data, page)
-			require.NotEqual(t, "form", node.Data, page)
 			if node.Data == "script" {
 				require.Nil(t, node.FirstChild, "inline script in %s", page)
+			}
+			if node.Data == "form" {
+				requireScripted(t, node)
 			}
 			for _, a := range node.Attr {
 				require.False(t, strings.HasPrefix(a.Key, "on") || a.Key == "style", "%s in %s", a.Key, page)
@@ -46,6 +48,61 @@ func TestPagesObeyTheirPolicy(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// requireScripted: the policy lets no form be sent. Should a script not load, what
+// was typed must not land in the address either.
+func requireScripted(t *testing.T, form *html.Node) {
+	t.Helper()
+	for _, a := range form.Attr {
+		require.NotEqual(t, "action", a.Key)
+		if a.Key == "method" {
+			require.Equal(t, "post", a.Val)
+			return
+		}
+	}
+	t.Error("a form without method=post")
+}
+
+// Every field has a label, and what is only shown by script is announced.
+func TestSignInPagesAreAccessible(t *testing.T) {
+	s := newSuite(t)
+	for _, page := range []string{"/sign-in", "/invitation"} {
+		root, err := html.Parse(strings.NewReader(string(s.call("GET", page, "", "Authorization", "").body)))
+		require.NoError(t, err)
+		ids, labelled, refers, live := map[string]bool{}, map[string]bool{}, []string{}, 0
+		var fields []string
+		for node := range root.Descendants() {
+			for _, a := range node.Attr {
+				switch {
+				case a.Key == "id":
+					require.False(t, ids[a.Val], "%s twice in %s", a.Val, page)
+					ids[a.Val] = true
+					if node.Data == "input" {
+						fields = append(fields, a.Val)
+					}
+				case a.Key == "for":
+					labelled[a.Val] = true
+				case a.Key == "aria-labelledby", a.Key == "aria-describedby":
+					refers = append(refers, a.Val)
+				case a.Key == "role" && (a.Val == "alert" || a.Val == "status"):
+					live++
+				case a.Key == "tabindex":
+					require.Equal(t, "-1", a.Val, "the order of the keyboard is that of the page")
+				case a.Key == "lang":
+					require.Equal(t, "en", a.Val)
+				}
+			}
+		}
+		require.NotEmpty(t, fields, page)
+		for _, field := range fields {
+			require.True(t, labelled[field], "%s in %s has no label", field, page)
+		}
+		for _, id := range refers {
+			require.True(t, ids[id], "%s in %s", id, page)
+		}
+		require.Equal(t, 2, live, page)
 	}
 }
 

@@ -1,5 +1,6 @@
-// Package pages serves what people open in a browser: the start page, the
-// OpenAPI document and the page to read it in. All of it is inside the binary.
+// Package pages serves what people open in a browser: the start page, the pages to
+// sign in and to accept an invitation, which a front end may replace, the OpenAPI
+// document and the page to read it in. All of it is inside the binary.
 package pages
 
 import (
@@ -38,6 +39,14 @@ func Handlers() (map[string]http.Handler, error) {
 		"/docs/docs.js":   "docs.js",
 		"/docs/docs.css":  "docs.css",
 		"/docs/start.css": "start.css",
+		"/sign-in":        "sign-in.html",
+		"/invitation":     "invitation.html",
+
+		"/account/account.css":   "account/account.css",
+		"/account/client.js":     "account/client.js",
+		"/account/methods.js":    "account/methods.js",
+		"/account/sign-in.js":    "account/sign-in.js",
+		"/account/invitation.js": "account/invitation.js",
 	} {
 		data, err := fs.ReadFile(files, "files/"+name)
 		if err != nil {
