@@ -50,7 +50,12 @@ func (r Route) key() string {
 
 // services lists the proto files whose RPCs each service answers.
 var services = map[accessv1.Service][]protoreflect.FileDescriptor{
-	accessv1.Service_SERVICE_AUTH:    {authv1.File_carekeep_auth_v1_auth_proto, authv1.File_carekeep_auth_v1_devices_proto, authv1.File_carekeep_auth_v1_messages_proto},
+	accessv1.Service_SERVICE_AUTH: {
+		authv1.File_carekeep_auth_v1_auth_proto,
+		authv1.File_carekeep_auth_v1_devices_proto,
+		authv1.File_carekeep_auth_v1_messages_proto,
+		authv1.File_carekeep_auth_v1_codes_proto,
+	},
 	accessv1.Service_SERVICE_RECORDS: {recordsv1.File_carekeep_records_v1_records_proto},
 	accessv1.Service_SERVICE_AUDIT:   {auditv1.File_carekeep_audit_v1_audit_proto},
 	accessv1.Service_SERVICE_BACKUP:  {backupv1.File_carekeep_backup_v1_backup_proto},

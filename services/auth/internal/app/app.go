@@ -182,7 +182,12 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 		return err
 	}
 	service := a.service(s, o, hasher, limiter, devices)
+	codes, err := a.codes(ctx, s, o, service.Sessions, limiter)
+	if err != nil {
+		return err
+	}
 	authv1.RegisterAuthServiceServer(a.Server, service)
+	authv1.RegisterCodeServiceServer(a.Server, codes)
 	authv1.RegisterDeviceServiceServer(a.Server, &api.Devices{
 		Devices: &device.Devices{Store: l.store}, Sessions: service.Sessions, Accounts: &account.Accounts{Store: l.store},
 	})

@@ -95,9 +95,32 @@ func (l *Limiter) Secret(ctx context.Context, user uuid.UUID) error {
 	return l.count(ctx, "FACTOR_LIMITED", "too many attempts", l.hash("secret", user.String()))
 }
 
+// Codes that a user may have sent within SendWindow, whatever the limit of sign-ins.
+const (
+	SendMax    = 3
+	SendWindow = 10 * time.Minute
+)
+
+// Sending counts a one-time code that is sent to the user.
+func (l *Limiter) Sending(ctx context.Context, user uuid.UUID) error {
+	return l.within(ctx, SendMax, SendWindow, "CODES_LIMITED", "too many codes were sent", l.hash("sending", user.String()))
+}
+
+// pollMax lets a few browsers behind one address ask every two seconds.
+const pollMax = 150
+
+// Poll counts a question about a sign-in that waits against the address.
+func (l *Limiter) Poll(ctx context.Context, address string) error {
+	return l.within(ctx, pollMax, Window, "POLLS_LIMITED", "too many questions", l.hash("poll", network.Client(address)))
+}
+
 func (l *Limiter) count(ctx context.Context, reason, public string, keys ...[]byte) error {
+	return l.within(ctx, l.max, Window, reason, public, keys...)
+}
+
+func (l *Limiter) within(ctx context.Context, most int, window time.Duration, reason, public string, keys ...[]byte) error {
 	tx := l.store.In(store.Platform)
-	wait := tx.Attempt(keys, l.max, Window)
+	wait := tx.Attempt(keys, most, window)
 	if err := tx.Read(ctx); err != nil {
 		return err
 	}

@@ -44,6 +44,10 @@ var order = []struct {
 // is not among them: it counts where the practice accepts it (claim DH-23).
 const Second = TOTP | SMS | Passkey | Recovery
 
+// Lasting are the factors of which one must be left when another is removed. A
+// number is lost with STOP (claim DMD-27), and recovery codes are used up.
+const Lasting = TOTP | Passkey
+
 // Has reports whether every method of other is in the set.
 func (s Set) Has(other Set) bool { return s&other == other }
 

@@ -27,6 +27,9 @@ const (
 	Key
 )
 
+// Phone is the number that a user's own codes go to.
+const Phone Kind = 20
+
 // What text messages leave behind.
 const (
 	Text   Kind = 40 + iota // a queued message

@@ -28,6 +28,7 @@ const (
 	ReasonEnded     = "ENDED"
 	ReasonPassword  = "PASSWORD_CHANGED"
 	ReasonDisabled  = "USER_DISABLED"
+	ReasonFactor    = "FACTOR_CHANGED"
 )
 
 // Sessions works on sessions.

@@ -84,6 +84,24 @@ func (i *Inbox) Invitation(to string, n int) string {
 	return token
 }
 
+var mailed = regexp.MustCompile(`Your code is ([0-9]{8})`)
+
+// Code waits for the n-th mail to the address that holds a one-time code and takes the code out of it.
+func (i *Inbox) Code(to string, n int) string {
+	i.t.Helper()
+	var found []string
+	require.Eventually(i.t, func() bool {
+		found = nil
+		for _, m := range i.Messages(to) {
+			if match := mailed.FindStringSubmatch(m.Text); match != nil {
+				found = append(found, match[1])
+			}
+		}
+		return len(found) >= n
+	}, 20*time.Second, 10*time.Millisecond, "no code to %s", to)
+	return found[n-1]
+}
+
 type delivery struct {
 	inbox *Inbox
 	to    string

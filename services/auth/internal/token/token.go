@@ -14,6 +14,8 @@ type Kind string
 const (
 	Session    Kind = "cks_"
 	Invitation Kind = "cki_"
+	// Browser is what a browser keeps that waits for a phone.
+	Browser Kind = "ckb_"
 )
 
 const size = 32 // bytes, 256 bits of entropy
