@@ -28,6 +28,7 @@ type API struct {
 	routes  map[string]Route
 	limits  edge.Limits
 	origins origins
+	probes  *probes
 }
 
 // New makes the API over one connection for each service. Pages of the allowed
@@ -68,6 +69,7 @@ func nothing(string) (string, bool) { return "", false }
 
 func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) error {
 	auth := authv1.NewAuthServiceClient(conns[accessv1.Service_SERVICE_AUTH])
+	a.probes = newProbes(authv1.NewGuardServiceClient(conns[accessv1.Service_SERVICE_AUTH]))
 	over := func(s accessv1.Service) grpc.ClientConnInterface {
 		return &admitted{ClientConnInterface: conns[s], service: s, auth: auth}
 	}
@@ -82,6 +84,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 	messages := authv1.NewMessageServiceClient(over(accessv1.Service_SERVICE_AUTH))
 	return errors.Join(
 		authv1.RegisterAuthServiceHandlerClient(ctx, a.mux, authv1.NewAuthServiceClient(over(accessv1.Service_SERVICE_AUTH))),
+		authv1.RegisterGuardServiceHandlerClient(ctx, a.mux, authv1.NewGuardServiceClient(over(accessv1.Service_SERVICE_AUTH))),
 		authv1.RegisterDeviceServiceHandlerClient(ctx, a.mux, authv1.NewDeviceServiceClient(over(accessv1.Service_SERVICE_AUTH))),
 		authv1.RegisterMessageServiceHandlerClient(ctx, a.mux, messages),
 		authv1.RegisterCodeServiceHandlerClient(ctx, a.mux, authv1.NewCodeServiceClient(over(accessv1.Service_SERVICE_AUTH))),
@@ -192,6 +195,7 @@ func (a *API) onRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.M
 	case http.StatusMethodNotAllowed:
 		Fail(w, r, errs.New(errs.KindUnimplemented, reasonMethod, "this path does not take this method; see /openapi.json"))
 	case http.StatusNotFound:
+		a.probes.note(r)
 		Fail(w, r, errs.New(errs.KindNotFound, reasonRoute, "there is no such path; see /openapi.json"))
 	default:
 		Fail(w, r, errs.New(errs.KindInvalid, reasonParameter, "the path is not well formed"))

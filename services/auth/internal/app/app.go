@@ -26,6 +26,7 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/api"
 	"github.com/carekeep/carekeep/services/auth/internal/device"
 	"github.com/carekeep/carekeep/services/auth/internal/factor"
+	"github.com/carekeep/carekeep/services/auth/internal/guard"
 	"github.com/carekeep/carekeep/services/auth/internal/invite"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/mail"
@@ -34,6 +35,7 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/practice"
 	"github.com/carekeep/carekeep/services/auth/internal/purge"
+	"github.com/carekeep/carekeep/services/auth/internal/reset"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/signin"
@@ -192,6 +194,13 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 		Devices: &device.Devices{Store: l.store}, Sessions: service.Sessions, Accounts: &account.Accounts{Store: l.store},
 	})
 	authv1.RegisterMessageServiceServer(a.Server, &api.Messages{SMS: a.sms})
+	notices := a.notices.Notices
+	authv1.RegisterGuardServiceServer(a.Server, &api.GuardService{
+		Guard: &guard.Guard{Store: l.store, Limiter: limiter, Users: service.Users, Notices: notices},
+		Resets: &reset.Resets{
+			Store: l.store, Limiter: limiter, Hasher: hasher, Sealer: l.sealer, Notices: notices, PublicURL: s.PublicURL, Queued: a.mailer.Poke,
+		},
+	})
 	return nil
 }
 
@@ -273,6 +282,7 @@ func (a *App) purge(ctx context.Context) {
 	for {
 		tx := a.link.store.In(store.Platform)
 		gone := tx.Purge()
+		tx.ForgetAttempts()
 		if err := tx.Read(ctx); err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "purge failed; it runs again in ten minutes", telemetry.KeyError, err.Error())
 		} else if n, _ := gone.One(); n > 0 {

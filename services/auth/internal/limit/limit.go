@@ -74,8 +74,11 @@ func InstallationKey(ctx context.Context, s *store.Store, sealer *seal.Sealer, n
 func (l *Limiter) SignIn(ctx context.Context, username, address string) (store.SignIn, bool, error) {
 	tx := l.store.In(store.Platform)
 	wait := tx.Attempt([][]byte{l.hash("account", username), l.hash("address", network.Client(address))}, l.max, Window)
-	found := tx.SignInOf(username)
+	found, restrained := tx.SignInOf(username), tx.Restrained(l.hash("account", username), network.Client(address))
 	if err := tx.Read(ctx); err != nil {
+		return store.SignIn{}, false, err
+	}
+	if err := held(restrained); err != nil {
 		return store.SignIn{}, false, err
 	}
 	if err := refused(wait, "SIGN_IN_LIMITED", "too many sign-ins"); err != nil {
@@ -85,9 +88,57 @@ func (l *Limiter) SignIn(ctx context.Context, username, address string) (store.S
 	return account, ok, nil
 }
 
-// Address counts an attempt against the address alone.
+// Address counts an attempt against the address alone, and refuses one that is blocked.
 func (l *Limiter) Address(ctx context.Context, address string) error {
-	return l.count(ctx, "SIGN_IN_LIMITED", "too many sign-ins", l.hash("address", network.Client(address)))
+	tx := l.store.In(store.Platform)
+	wait := tx.Attempt([][]byte{l.hash("address", network.Client(address))}, l.max, Window)
+	restrained := tx.Restrained(nil, network.Client(address))
+	if err := tx.Read(ctx); err != nil {
+		return err
+	}
+	if err := held(restrained); err != nil {
+		return err
+	}
+	return refused(wait, "SIGN_IN_LIMITED", "too many sign-ins")
+}
+
+// Failed adds to a transaction that a sign-in under this name failed; uuid.Nil where
+// there is no such user. The hundredth in a row closes the account.
+func (l *Limiter) Failed(tx *store.Tx, username string, user uuid.UUID) *store.Rows[store.Failures] {
+	return tx.Failed(l.hash("account", username), user)
+}
+
+// Succeeded adds to a transaction that a sign-in under this name succeeded.
+func (l *Limiter) Succeeded(tx *store.Tx, username string) { tx.Succeeded(l.hash("account", username)) }
+
+// What speaks against an address, in points. It takes a score of 20 within ten minutes to be blocked.
+const (
+	PointsFailure = 1
+	PointsUnknown = 2
+	PointsProbe   = 5
+
+	threshold = 20
+)
+
+// Blame adds to a transaction what speaks against an address. The row is the end of the block that follows, or nil.
+func (l *Limiter) Blame(tx *store.Tx, address string, points int, reason string) *store.Rows[*time.Time] {
+	client := network.Client(address)
+	if client == "" {
+		return &store.Rows[*time.Time]{}
+	}
+	return tx.Blame(client, points, threshold, reason)
+}
+
+func held(restrained *store.Rows[store.Restraint]) error {
+	r, ok := restrained.One()
+	if !ok {
+		return nil
+	}
+	public := "too much went wrong from this address; wait before you try again"
+	if r.Reason == "SIGN_IN_DELAYED" {
+		public = "too many sign-ins failed; wait before you try again"
+	}
+	return errs.New(errs.KindLimited, r.Reason, public).WithRetry(max(r.Wait, time.Millisecond))
 }
 
 // Secret counts an attempt of a signed-in user at a code or the current password.

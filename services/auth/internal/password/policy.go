@@ -44,6 +44,9 @@ func Check(field, password string, words []string) error {
 	if distinct(text) < minDistinct {
 		return weak(field, "this password is too easy to guess: it repeats the same characters")
 	}
+	if breached(text) {
+		return weak(field, "this password is known from breaches, and attackers try it first; choose another")
+	}
 	known := split(words)
 	for _, spelling := range []string{head(fold(text)), head(text)} {
 		if result := zxcvbn.PasswordStrength(spelling, known); result.Score < MinScore {

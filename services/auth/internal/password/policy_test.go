@@ -75,3 +75,17 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+// Strong by zxcvbn's measure, and yet known from breaches: the whole password counts, in any case.
+func TestDC13_BreachedPasswordsAreRefusedWithTheReason(t *testing.T) {
+	t.Parallel()
+	require.Greater(t, len(common()), 15_000)
+	for _, known := range []string{"!qaz2wsx", "!QAZ2WSX", "%%passwo"} {
+		require.True(t, breached(normalise(known)), known)
+		err := Check("password", known, nil)
+		require.ErrorContains(t, err, "breaches")
+		require.NotContains(t, err.Error(), known)
+	}
+	require.False(t, breached("!qaz2wsx-and-more"), "a part is zxcvbn's business")
+	require.NoError(t, Check("password", "quark-leuchter-pflaume-42", nil))
+}

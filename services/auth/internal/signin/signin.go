@@ -8,10 +8,14 @@ import (
 	"context"
 	"strings"
 
+	"github.com/google/uuid"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/auth/internal/factor"
+	"github.com/carekeep/carekeep/services/auth/internal/guard"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
@@ -119,6 +123,7 @@ func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, ste
 	}
 	tx := s.Store.In(account.Practice)
 	opening := s.Sessions.Open(tx, account.User, methods, account.AcceptEmail, a.Client)
+	s.Limiter.Succeeded(tx, a.Username)
 	used := tx.UseCredentials(account.User, account.PasswordHash, hash, step)
 	var result Result
 	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
@@ -150,10 +155,36 @@ func (s *SignIns) refuse(ctx context.Context, a Attempt, account store.SignIn, s
 		}
 	})...)
 	tx := s.Store.In(account.Practice)
-	if lost := tx.Do(ctx, func() ([]*auditv1.Event, error) { return []*auditv1.Event{event}, nil }); lost != nil {
+	counted := func() []*auditv1.Event { return nil }
+	if errs.ReasonOf(err) == ErrFailed.Reason() {
+		counted = s.count(ctx, tx, a, account)
+	}
+	if lost := tx.Do(ctx, func() ([]*auditv1.Event, error) { return append(counted(), event), nil }); lost != nil {
 		return lost
 	}
 	return err
+}
+
+// count holds a wrong sign-in against the account and the address. What it returns gives
+// the events of what follows from it, once the transaction has its results.
+func (s *SignIns) count(ctx context.Context, tx *store.Tx, a Attempt, account store.SignIn) func() []*auditv1.Event {
+	points := limit.PointsFailure
+	if account.User == uuid.Nil {
+		points = limit.PointsUnknown
+	}
+	failed := s.Limiter.Failed(tx, a.Username, account.User)
+	until := s.Limiter.Blame(tx, a.Client.Address, points, guard.ReasonSignIns)
+	return func() []*auditv1.Event {
+		var events []*auditv1.Event
+		if f, _ := failed.One(); f.Closed {
+			events = append(events, evidence.From(ctx).Event(append(about(a, account),
+				evidence.Action(accessv1.Action_ACTION_ACCOUNT_CHANGE), evidence.Reason(stageClosed), evidence.Risk(auditv1.Risk_RISK_HIGH))...))
+		}
+		if end, _ := until.One(); end != nil {
+			events = append(events, guard.Blocked(ctx, a.Client.Address, guard.ReasonSignIns))
+		}
+		return events
+	}
 }
 
 // about names the account, or what the client claimed it to be.

@@ -16,6 +16,7 @@ const (
 	Invitation Kind = "cki_"
 	// Browser is what a browser keeps that waits for a phone.
 	Browser Kind = "ckb_"
+	Reset   Kind = "ckr_"
 )
 
 const size = 32 // bytes, 256 bits of entropy
