@@ -112,6 +112,8 @@ func (p *Place) authConfig() tree {
 			"url": p.InboxURL(), "account": "AC" + strings.Repeat("0", 32), "token": tree{"file": p.smsToken()},
 			"from": "+12025550100", "brand": "carekeep local", "contact": "202-555-0101",
 		},
+		// WebAuthn binds passkeys to a domain, which 127.0.0.1 is not.
+		"passkeys": tree{"rp_id": "localhost", "origins": []string{fmt.Sprintf("https://localhost:%d", p.Ports.Gateway)}},
 	}
 }
 

@@ -32,6 +32,7 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/mail"
 	"github.com/carekeep/carekeep/services/auth/internal/notice"
 	"github.com/carekeep/carekeep/services/auth/internal/outbound"
+	"github.com/carekeep/carekeep/services/auth/internal/passkey"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/practice"
 	"github.com/carekeep/carekeep/services/auth/internal/purge"
@@ -200,6 +201,22 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 		Resets: &reset.Resets{
 			Store: l.store, Limiter: limiter, Hasher: hasher, Sealer: l.sealer, Notices: notices, PublicURL: s.PublicURL, Queued: a.mailer.Poke,
 		},
+	})
+	return a.passkeys(s, o, limiter, service)
+}
+
+// passkeys adds what serves passkeys.
+func (a *App) passkeys(s Settings, o Options, limiter *limit.Limiter, service *api.Service) error {
+	party, err := passkey.NewRelyingParty(s.Passkeys)
+	if err != nil {
+		return err
+	}
+	authv1.RegisterPasskeyServiceServer(a.Server, &api.PasskeyService{
+		Passkeys: &passkey.Passkeys{
+			Store: a.link.store, Sessions: service.Sessions, Limiter: limiter, Party: party, Now: o.clock(),
+			Notices: &notice.Notices{Store: a.link.store, Sealer: a.link.sealer, Now: o.clock(), Poke: a.mailer.Poke},
+		},
+		Factors: service.Factors,
 	})
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/carekeep/carekeep/libs/telemetry"
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/auth/internal/mail"
+	"github.com/carekeep/carekeep/services/auth/internal/passkey"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/sms"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
@@ -44,6 +45,7 @@ type Settings struct {
 	SMS      *sms.Config         `yaml:"sms"`
 	Session  Session             `yaml:"session"`
 	Argon2id password.Parameters `yaml:"argon2id"`
+	Passkeys passkey.Config      `yaml:"passkeys"`
 }
 
 // Limits are those of every server and auth's own. Zero means the default.
@@ -106,6 +108,8 @@ func (s *Settings) Validate() error {
 	public, err := url.Parse(s.PublicURL)
 	if err != nil || public.Scheme != "https" || public.Host == "" || public.RawQuery != "" || public.Fragment != "" {
 		found = append(found, errors.New("public_url: must be like https://care.example.org"))
+	} else if err := s.Passkeys.Derive(public); err != nil {
+		found = append(found, err)
 	}
 	s.PublicURL = strings.TrimSuffix(s.PublicURL, "/")
 	return errors.Join(append(found, s.Argon2id.Check())...)

@@ -42,6 +42,7 @@ var (
 		"this session has no enrolment that waits for a code; enrol again, and confirm within 15 minutes")
 	errStepUp   = errs.New(errs.KindDenied, "ASSURANCE_TOO_LOW", "verify the second factor that you have before you change it")
 	errPassword = errs.New(errs.KindUnauthenticated, "PASSWORD_WRONG", "the current password is wrong")
+	errProof    = errs.New(errs.KindUnauthenticated, "PROOF_WRONG", "the password or the one-time code is wrong, or the code was used")
 	errChanged  = errs.New(errs.KindConflict, "FACTOR_CHANGED", "the factor was changed at the same time; try again")
 )
 
@@ -78,6 +79,38 @@ func (f *Factors) VerifyTotp(ctx context.Context, c *caller.Caller, code string)
 	return f.raise(ctx, tx, opening, func() error {
 		if !used.Found() {
 			return errCode // another request used the same code first
+		}
+		return nil
+	})
+}
+
+// Reauthenticate proves with password and code that the caller is still there; the
+// session then counts as fully authenticated now. Whichever is wrong, the answer is one.
+func (f *Factors) Reauthenticate(ctx context.Context, c *caller.Caller, pass, code string) (session.Opened, error) {
+	creds, err := f.attempt(ctx, c)
+	if err != nil {
+		return session.Opened{}, err
+	}
+	if creds.TotpSealed == "" {
+		return session.Opened{}, errNone
+	}
+	right, err := f.Hasher.Verify(ctx, creds.PasswordHash, pass)
+	if err != nil {
+		return session.Opened{}, err
+	}
+	step, ok, err := f.Totp(ctx, c.User, creds.TotpSealed, code, creds.TotpStep)
+	if err != nil {
+		return session.Opened{}, err
+	}
+	if !right || !ok {
+		return session.Opened{}, errProof
+	}
+	tx := f.Store.In(c.Practice)
+	opening := f.Sessions.Raise(tx, c, creds.proof, method.Password|method.TOTP)
+	used := tx.UseStep(c.User, creds.TotpSealed, step)
+	return f.raise(ctx, tx, opening, func() error {
+		if !used.Found() {
+			return errProof // another request used the same code first
 		}
 		return nil
 	})

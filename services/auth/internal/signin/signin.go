@@ -100,6 +100,13 @@ func refusal(account store.SignIn, known, right bool) string {
 		return stageInvited
 	case !right:
 		return stagePassword
+	}
+	return Barred(account)
+}
+
+// Barred names the stage that refuses an account whatever its user proves; "" where none does.
+func Barred(account store.SignIn) string {
+	switch {
 	case account.UserDisabled:
 		return stageUser
 	case account.PracticeDisabled:

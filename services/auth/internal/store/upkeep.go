@@ -10,5 +10,5 @@ func (t *Tx) InstallationKey(name, wrapped string) *Rows[string] {
 
 // Purge forgets what is past its retention and says how many rows that were.
 func (t *Tx) Purge() *Rows[int64] {
-	return scalars[int64](t, "SELECT purge($1) + purge_messages($1) + purge_codes($1)", t.at())
+	return scalars[int64](t, "SELECT purge($1) + purge_messages($1) + purge_codes($1) + purge_ceremonies($1)", t.at())
 }
