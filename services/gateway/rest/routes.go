@@ -57,6 +57,7 @@ var services = map[accessv1.Service][]protoreflect.FileDescriptor{
 		authv1.File_carekeep_auth_v1_codes_proto,
 		authv1.File_carekeep_auth_v1_guard_proto,
 		authv1.File_carekeep_auth_v1_passkeys_proto,
+		authv1.File_carekeep_auth_v1_governance_proto,
 	},
 	accessv1.Service_SERVICE_RECORDS: {recordsv1.File_carekeep_records_v1_records_proto},
 	accessv1.Service_SERVICE_AUDIT:   {auditv1.File_carekeep_audit_v1_audit_proto},

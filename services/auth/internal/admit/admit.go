@@ -46,6 +46,10 @@ type Options struct {
 	PerMinute int
 	// Workers is how many batches are in flight at once; default 2.
 	Workers int
+	// Waived are gates that the operator does not enforce.
+	Waived access.Gates
+	// Used is told of every request that passed; it must not block.
+	Used func(c *caller.Caller, method string)
 }
 
 // Admitter admits requests.
@@ -103,6 +107,9 @@ func (a *Admitter) Admit(ctx context.Context, r Request) (string, error) {
 	if item.err != nil {
 		return "", item.err
 	}
+	if a.opts.Used != nil {
+		a.opts.Used(&item.caller, r.Method)
+	}
 	return a.tokens.of(item.caller)
 }
 
@@ -128,6 +135,7 @@ func (a *Admitter) decide(ctx context.Context, items []*item) error {
 		events := make([]*auditv1.Event, len(items))
 		for _, row := range admissions.All() {
 			it := items[row.Place-1]
+			row.Gates &^= a.opts.Waived
 			it.caller, it.err = judge(it.request, row)
 			it.event = event(it, row)
 			events[row.Place-1] = it.event
@@ -175,8 +183,9 @@ func judge(r Request, row store.Admission) (caller.Caller, error) {
 	}, nil
 }
 
-// enforced are the gates that take something away.
-const enforced = access.Gates(1<<(accessv1.Gate_GATE_FACTOR-1) | 1<<(accessv1.Gate_GATE_NETWORK-1) | 1<<(accessv1.Gate_GATE_CERTIFICATION-1))
+// enforced are the gates that take something away, unless the operator waives them.
+var enforced = access.NewGates(accessv1.Gate_GATE_TRAINING, accessv1.Gate_GATE_ATTESTATION, accessv1.Gate_GATE_BAA,
+	accessv1.Gate_GATE_FACTOR, accessv1.Gate_GATE_NETWORK, accessv1.Gate_GATE_CERTIFICATION)
 
 // permissions are what the role gives, or the custom role in its place, with what
 // was granted for a while, less the modules that no doctor opens to a member.
@@ -192,6 +201,8 @@ func permissions(role roles.Role, row store.Admission) (access.Permissions, erro
 	if len(row.Extra) > 0 {
 		held = held.Or(access.NewPermissions(row.Extra...))
 	}
+	// A grant or a custom role from before the user changed kind raises nobody above the new one.
+	held = held.And(roles.Ceiling(role))
 	if row.Modules != nil {
 		held = roles.Narrow(held, *row.Modules)
 	}

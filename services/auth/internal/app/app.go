@@ -24,8 +24,11 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/account"
 	"github.com/carekeep/carekeep/services/auth/internal/admit"
 	"github.com/carekeep/carekeep/services/auth/internal/api"
+	"github.com/carekeep/carekeep/services/auth/internal/certification"
+	"github.com/carekeep/carekeep/services/auth/internal/custom"
 	"github.com/carekeep/carekeep/services/auth/internal/device"
 	"github.com/carekeep/carekeep/services/auth/internal/factor"
+	"github.com/carekeep/carekeep/services/auth/internal/grant"
 	"github.com/carekeep/carekeep/services/auth/internal/guard"
 	"github.com/carekeep/carekeep/services/auth/internal/invite"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
@@ -41,7 +44,9 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/signin"
 	"github.com/carekeep/carekeep/services/auth/internal/staff"
+	"github.com/carekeep/carekeep/services/auth/internal/standing"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
+	"github.com/carekeep/carekeep/services/auth/internal/usage"
 	"github.com/carekeep/carekeep/services/auth/internal/user"
 )
 
@@ -71,6 +76,8 @@ type App struct {
 	notices  *notice.Worker
 	purger   *purge.Purger
 	records  *grpc.ClientConn
+	uses     *usage.Uses
+	reviews  *certification.Certifications
 	log      *slog.Logger
 }
 
@@ -141,6 +148,9 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 		o.Log.WarnContext(ctx, "limits are wider than carekeep promises: 5 sign-ins and 60 requests a minute",
 			"sign_in_per_minute", s.Limits.SignInPerMinute, "requests_per_minute", s.Limits.RequestsPerMinute)
 	}
+	if len(s.WaivedGates) > 0 {
+		o.Log.WarnContext(ctx, "gates before patient data are waived; that is for installations without real patients", "gates", s.WaivedGates)
+	}
 	sender, err := mail.NewSMTP(s.Mail)
 	if err != nil {
 		return err
@@ -178,8 +188,10 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	a.notices = &notice.Worker{
 		Notices: &notice.Notices{Store: l.store, Sealer: l.sealer, Now: o.clock(), Poke: a.mailer.Poke}, Log: o.Log,
 	}
+	a.uses, a.reviews = usage.New(l.store, o.clock()), &certification.Certifications{Store: l.store}
 	a.admitter, err = admit.New(admit.Options{
 		Store: l.store, Devices: devices, Signer: signer, Now: o.clock(), Idle: s.lifetimes().Idle, PerMinute: s.Limits.RequestsPerMinute,
+		Waived: s.waived(), Used: a.uses.Note,
 	})
 	if err != nil {
 		return err
@@ -202,6 +214,7 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 			Store: l.store, Limiter: limiter, Hasher: hasher, Sealer: l.sealer, Notices: notices, PublicURL: s.PublicURL, Queued: a.mailer.Poke,
 		},
 	})
+	authv1.RegisterGovernanceServiceServer(a.Server, a.governance())
 	return a.passkeys(s, o, limiter, service)
 }
 
@@ -270,6 +283,20 @@ func (a *App) service(s Settings, o Options, hasher *password.Hasher, limiter *l
 	}
 }
 
+func (a *App) governance() *api.Governance {
+	s := a.link.store
+	return &api.Governance{
+		Roles: &custom.Roles{Store: s}, Grants: &grant.Grants{Store: s}, Standing: &standing.Standing{Store: s},
+		Certifications: a.reviews, Uses: a.uses,
+	}
+}
+
+// Upkeep runs once what runs every ten minutes beside the purge: the quarterly
+// review and what it revokes, and the uses of permissions.
+func (a *App) Upkeep(ctx context.Context) error {
+	return errors.Join(a.reviews.Tick(ctx), a.uses.Flush(ctx))
+}
+
 // purgeEvery is how often rows past their retention are forgotten.
 const purgeEvery = 10 * time.Minute
 
@@ -284,6 +311,7 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() { a.sms.Run(workers) })
 	work.Go(func() { a.notices.Run(workers) })
 	work.Go(func() { a.purge(workers) })
+	work.Go(func() { a.uses.Run(workers, a.log) })
 	served := a.Server.Serve(ctx)
 	stop()
 	work.Wait()
@@ -309,6 +337,9 @@ func (a *App) purge(ctx context.Context) {
 			a.log.WarnContext(ctx, "idle accounts could not all be judged; it is tried again in ten minutes", telemetry.KeyError, err.Error())
 		} else if accounts > 0 {
 			a.log.InfoContext(ctx, "purged accounts that nobody used for three months", "accounts", accounts)
+		}
+		if err := a.Upkeep(ctx); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "the quarterly review was not kept; it runs again in ten minutes", telemetry.KeyError, err.Error())
 		}
 		select {
 		case <-ctx.Done():

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	"github.com/carekeep/carekeep/libs/access"
 	"github.com/carekeep/carekeep/libs/mtls"
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/pg"
@@ -46,6 +48,8 @@ type Settings struct {
 	Session  Session             `yaml:"session"`
 	Argon2id password.Parameters `yaml:"argon2id"`
 	Passkeys passkey.Config      `yaml:"passkeys"`
+	// WaivedGates are not enforced: training, attestation, baa. For installations without real patients.
+	WaivedGates []string `yaml:"waived_gates"`
 }
 
 // Limits are those of every server and auth's own. Zero means the default.
@@ -112,7 +116,25 @@ func (s *Settings) Validate() error {
 		found = append(found, err)
 	}
 	s.PublicURL = strings.TrimSuffix(s.PublicURL, "/")
+	for _, name := range s.WaivedGates {
+		if _, known := waivable[name]; !known {
+			found = append(found, errors.New("waived_gates: only training, attestation and baa can be waived"))
+		}
+	}
 	return errors.Join(append(found, s.Argon2id.Check())...)
+}
+
+// waivable are the gates that rest on paperwork; the others cannot be waived.
+var waivable = map[string]accessv1.Gate{
+	"training": accessv1.Gate_GATE_TRAINING, "attestation": accessv1.Gate_GATE_ATTESTATION, "baa": accessv1.Gate_GATE_BAA,
+}
+
+func (s *Settings) waived() access.Gates {
+	var gates access.Gates
+	for _, name := range s.WaivedGates {
+		gates |= access.NewGates(waivable[name])
+	}
+	return gates
 }
 
 func (s *Settings) server() server.Config {

@@ -86,7 +86,8 @@ func Grantable(doctor access.Permissions, member Role, m Modules) (module string
 		if granted.Len() == 0 {
 			return known.name, TemplateLacks
 		}
-		if !doctor.HasAll(granted) {
+		// A custom role or a grant may raise the member to the ceiling later.
+		if !doctor.HasAll(permissionsIn(Ceiling(member), known.bit)) {
 			return known.name, DoctorLacks
 		}
 	}

@@ -57,6 +57,7 @@ func (s *Staff) List(ctx context.Context, c *caller.Caller, doctor uuid.UUID) ([
 	}
 	tx := s.Store.In(c.Practice)
 	found, assigned, rows := tx.User(doctor), tx.Assignments(doctor), tx.Members(doctor)
+	custom := tx.MasksOfStaff(doctor)
 	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
 		if !isDoctor(found) {
 			return nil, errDoctor
@@ -75,9 +76,13 @@ func (s *Staff) List(ctx context.Context, c *caller.Caller, doctor uuid.UUID) ([
 	for _, a := range assigned.All() {
 		modules[a.Staff] = a.Modules
 	}
+	held, err := masksOf(custom)
+	if err != nil {
+		return nil, err
+	}
 	members := make([]Member, len(users))
 	for i, u := range users {
-		members[i] = member(doctor, u, modules[u.ID])
+		members[i] = member(doctor, u, held, modules[u.ID])
 	}
 	return members, nil
 }
@@ -88,7 +93,7 @@ func (s *Staff) Assign(ctx context.Context, c *caller.Caller, doctor, staff uuid
 	if err := own(c, doctor); err != nil {
 		return Member{}, err
 	}
-	before, err := s.read(ctx, c, doctor, staff)
+	before, masks, err := s.read(ctx, c, doctor, staff)
 	switch {
 	case err != nil:
 		return Member{}, err
@@ -98,7 +103,7 @@ func (s *Staff) Assign(ctx context.Context, c *caller.Caller, doctor, staff uuid
 		return Member{}, errDisabled
 	}
 	tx := s.Store.In(c.Practice)
-	assigned := tx.Assign(doctor, staff, roles.AllModules, maxDoctors)
+	assigned := tx.Assign(doctor, staff, roles.Openable(masks.of(doctor, doctorRole), before.Role()), maxDoctors)
 	return s.finish(ctx, c, tx, doctor, staff, assigned, errMany)
 }
 
@@ -126,11 +131,11 @@ func (s *Staff) SetModules(ctx context.Context, c *caller.Caller, doctor, staff 
 	if err != nil {
 		return Member{}, errs.Wrap(err, errs.KindInvalid, "MODULE_UNKNOWN", "there is no such module").WithField("modules", err.Error())
 	}
-	before, err := s.read(ctx, c, doctor, staff)
+	before, masks, err := s.read(ctx, c, doctor, staff)
 	if err != nil {
 		return Member{}, err
 	}
-	if err := grantable(before.Role(), modules); err != nil {
+	if err := grantable(masks.of(doctor, doctorRole), before.Role(), modules); err != nil {
 		return Member{}, err
 	}
 	tx := s.Store.In(c.Practice)
@@ -138,8 +143,7 @@ func (s *Staff) SetModules(ctx context.Context, c *caller.Caller, doctor, staff 
 	return s.finish(ctx, c, tx, doctor, staff, changed, errAssigned)
 }
 
-func grantable(member roles.Role, modules roles.Modules) error {
-	doctor := roles.Of(roles.Role{Kind: accessv1.RoleKind_ROLE_KIND_DOCTOR})
+func grantable(doctor access.Permissions, member roles.Role, modules roles.Modules) error {
 	switch module, refusal := roles.Grantable(doctor, member, modules); refusal {
 	case roles.TemplateLacks:
 		return errs.New(errs.KindInvalid, "MODULE_NOT_IN_TEMPLATE", "the member's template has nothing in this module").
@@ -152,26 +156,52 @@ func grantable(member roles.Role, modules roles.Modules) error {
 }
 
 // read finds doctor and member in the caller's practice; who is elsewhere does not exist.
-func (s *Staff) read(ctx context.Context, c *caller.Caller, doctor, staff uuid.UUID) (store.User, error) {
+func (s *Staff) read(ctx context.Context, c *caller.Caller, doctor, staff uuid.UUID) (store.User, masks, error) {
 	tx := s.Store.In(c.Practice)
-	foundDoctor, foundStaff := tx.User(doctor), tx.User(staff)
+	foundDoctor, foundStaff, custom := tx.User(doctor), tx.User(staff), tx.Masks(doctor)
 	if err := tx.Read(ctx); err != nil {
-		return store.User{}, err
+		return store.User{}, nil, err
 	}
 	if !isDoctor(foundDoctor) {
-		return store.User{}, errDoctor
+		return store.User{}, nil, errDoctor
 	}
 	row, ok := foundStaff.One()
 	if !ok {
-		return store.User{}, user.ErrNotFound
+		return store.User{}, nil, user.ErrNotFound
 	}
-	return row, nil
+	held, err := masksOf(custom)
+	return row, held, err
+}
+
+var doctorRole = roles.Role{Kind: accessv1.RoleKind_ROLE_KIND_DOCTOR}
+
+// masks are the custom roles of those who have one.
+type masks map[uuid.UUID]access.Permissions
+
+func masksOf(rows *store.Rows[store.Mask]) (masks, error) {
+	m := masks{}
+	for _, row := range rows.All() {
+		held, err := access.FromBytes(row.Permissions)
+		if err != nil {
+			return nil, err
+		}
+		m[row.User] = held
+	}
+	return m, nil
+}
+
+// of is what a user with the role holds for good.
+func (m masks) of(id uuid.UUID, role roles.Role) access.Permissions {
+	if held, ok := m[id]; ok {
+		return held
+	}
+	return roles.Of(role)
 }
 
 func (s *Staff) finish(ctx context.Context, c *caller.Caller, tx *store.Tx, doctor, staff uuid.UUID,
 	result *store.Rows[store.Assignment], missing error,
 ) (Member, error) {
-	row := tx.User(staff)
+	row, custom := tx.User(staff), tx.Masks(staff)
 	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
 		if !result.Found() || !row.Found() {
 			return nil, missing
@@ -185,8 +215,12 @@ func (s *Staff) finish(ctx context.Context, c *caller.Caller, tx *store.Tx, doct
 	if err != nil {
 		return Member{}, err
 	}
+	held, err := masksOf(custom)
+	if err != nil {
+		return Member{}, err
+	}
 	assignment, _ := result.One()
-	return member(doctor, users[0], assignment.Modules), nil
+	return member(doctor, users[0], held, assignment.Modules), nil
 }
 
 // own: a doctor works on their own staff; the permission in the rule lets only
@@ -203,6 +237,6 @@ func isDoctor(rows *store.Rows[store.User]) bool {
 	return ok && row.Kind == accessv1.RoleKind_ROLE_KIND_DOCTOR
 }
 
-func member(doctor uuid.UUID, u user.User, modules roles.Modules) Member {
-	return Member{Doctor: doctor, User: u, Permissions: roles.Narrow(roles.Of(u.Role()), modules)}
+func member(doctor uuid.UUID, u user.User, held masks, modules roles.Modules) Member {
+	return Member{Doctor: doctor, User: u, Permissions: roles.Narrow(held.of(u.ID, u.Role()), modules)}
 }

@@ -82,7 +82,8 @@ type UserChange struct {
 	Disabled    *bool
 }
 
-// UpdateUser changes a user, if the version is still the given one.
+// UpdateUser changes a user, if the version is still the given one. A new role
+// ends the custom role and the training of the old one.
 func (t *Tx) UpdateUser(id uuid.UUID, version int64, c UserChange) *Rows[User] {
 	var kind *accessv1.RoleKind
 	var template *string
@@ -91,6 +92,9 @@ func (t *Tx) UpdateUser(id uuid.UUID, version int64, c UserChange) *Rows[User] {
 	}
 	t.exec(`UPDATE users SET display_name = coalesce($4, display_name), email_sealed = coalesce($5, email_sealed),
 		role = coalesce($6, role), template = coalesce($7, template), disabled = coalesce($8, disabled),
+		role_id = CASE WHEN $6::smallint IS NULL THEN role_id END,
+		trained_until = CASE WHEN $6::smallint IS NULL THEN trained_until END,
+		role_since = CASE WHEN $6::smallint IS NULL THEN role_since ELSE coalesce($9::timestamptz, clock_timestamp()) END,
 		version = version + 1, updated = coalesce($9::timestamptz, clock_timestamp())
 		WHERE id = $1 AND practice_id = $2 AND version = $3`,
 		id, t.practice, version, c.DisplayName, c.EmailSealed, kind, template, c.Disabled, t.at())

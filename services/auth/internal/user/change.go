@@ -60,6 +60,7 @@ func (u *Users) Update(ctx context.Context, c *caller.Caller, id uuid.UUID, chan
 	}
 	if write.Role != nil {
 		tx.UnassignAll(id)
+		tx.EndGrants(id)
 	}
 	after, err := u.commit(ctx, c, tx, before, changed)
 	if err == nil && invitation != nil {
