@@ -1,12 +1,10 @@
 package grant_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -231,8 +229,6 @@ func TestDH08_DTD26_GatesWithholdPatientDataAndNameThemselves(t *testing.T) {
 	closed(accessv1.Gate_GATE_ATTESTATION)
 	_, err = g.AttestDevice(smith.Context(), &authv1.AttestDeviceRequest{ScreenLock: true, Antivirus: true})
 	refused(t, err, codes.InvalidArgument, "ATTESTATION_INCOMPLETE")
-
-	onDevice(w, smith)
 	attest := &authv1.AttestDeviceRequest{ScreenLock: true, DiskEncryption: true, Antivirus: true}
 	_, err = g.AttestDevice(smith.Context(), attest)
 	require.NoError(t, err)
@@ -242,7 +238,6 @@ func TestDH08_DTD26_GatesWithholdPatientDataAndNameThemselves(t *testing.T) {
 	for _, p := range []*testkit.Person{root, alice, smith} {
 		p.SignIn()
 	}
-	onDevice(w, smith)
 	closed() // 29 days, 23 hours, 59 minutes
 	w.Clock.Advance(attested.AddDate(0, 0, 30).Sub(w.Clock.Now()))
 	closed(accessv1.Gate_GATE_ATTESTATION)
@@ -261,7 +256,6 @@ func TestDH08_DTD26_GatesWithholdPatientDataAndNameThemselves(t *testing.T) {
 	for _, p := range []*testkit.Person{root, alice, smith} {
 		p.SignIn()
 	}
-	onDevice(w, smith)
 	closed(accessv1.Gate_GATE_ATTESTATION, accessv1.Gate_GATE_BAA)
 	_, err = g.RecordBaa(root.Context(), &authv1.RecordBaaRequest{
 		Practice: alice.Practice, Version: "2026", Signatory: "A. Owner", StartTime: timestamppb.New(start), EndTime: timestamppb.New(start.AddDate(3, 0, 0)),
@@ -276,19 +270,6 @@ func TestDH08_DTD26_GatesWithholdPatientDataAndNameThemselves(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, smith.Caller(records).Gates.Has(accessv1.Gate_GATE_TRAINING))
 	refused(t, train(start), codes.InvalidArgument, "TRAINING_NOT_COUNTED")
-}
-
-// onDevice gives the current session of the person the one device that they have.
-func onDevice(w *testkit.World, p *testkit.Person) {
-	w.T.Helper()
-	c := p.Caller(records)
-	w.Admin(func(ctx context.Context, conn *pgx.Conn) {
-		_, err := conn.Exec(ctx, `INSERT INTO devices (id, practice_id, user_id, label, features, created, last_use)
-			VALUES ($1, $2, $1, 'test', '', now(), now()) ON CONFLICT DO NOTHING`, p.ID, c.Practice)
-		require.NoError(w.T, err)
-		_, err = conn.Exec(ctx, "UPDATE sessions SET device_id = $1 WHERE id = $2", p.ID, c.Session)
-		require.NoError(w.T, err)
-	})
 }
 
 func TestDH09_WhatNobodyConfirmsInAQuarterIsRevoked(t *testing.T) {
