@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -24,10 +25,10 @@ func TestDH39_OnlyPathsOfScannersAreReported(t *testing.T) {
 	heard := make(reports, 10)
 	p := newProbes(heard)
 	for _, path := range []string{"/v1/patients", "/v1/nothing", "/environment", "/favicon.ico", "/v1/users/git"} {
-		p.note(httptest.NewRequest("GET", path, nil))
+		p.note(httptest.NewRequest(http.MethodGet, path, nil))
 	}
 	for _, path := range []string{"/.env", "/.git/config", "/WP-login.php", "/a/phpMyAdmin/index.php"} {
-		p.note(httptest.NewRequest("GET", path, nil))
+		p.note(httptest.NewRequest(http.MethodGet, path, nil))
 		select {
 		case <-heard:
 		case <-time.After(10 * time.Second):

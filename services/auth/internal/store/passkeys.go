@@ -56,7 +56,7 @@ type Passkey struct {
 	LastUse        *time.Time
 }
 
-const passkeyColumns = "id, credential_id, backup_eligible, backed_up, transports, display_name, version, created, last_use"
+const passkeyColumns = "id, credential_id, backup_eligible, backed_up, transports, display_name, version, created, last_use" //nolint:gosec // names columns, holds no credential
 
 // Passkeys lists the user's passkeys, oldest first.
 func (t *Tx) Passkeys(user uuid.UUID) *Rows[Passkey] {

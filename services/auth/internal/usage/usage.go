@@ -13,6 +13,7 @@ import (
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+
 	// Their methods are admitted here, so their rules must be known here.
 	_ "github.com/carekeep/carekeep/gen/carekeep/backup/v1"
 	_ "github.com/carekeep/carekeep/gen/carekeep/records/v1"
