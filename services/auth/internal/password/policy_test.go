@@ -17,8 +17,8 @@ func TestPolicy(t *testing.T) {
 	for name, c := range map[string]struct{ password, advice string }{
 		"seven characters":   {"q7#Lw!z", "at least 8"},
 		"too long":           {strings.Repeat("xkq ", 70), "at most 256"},
-		"common":             {"password1", "most common passwords"},
-		"leet":               {"p4ssw0rd", "most common passwords"},
+		"common":             {"password1", "breaches"},
+		"leet":               {"p4ssw0rd", "breaches"},
 		"own name":           {"agathasmith", "your name"},
 		"own mail":           {"agatha.smith@example.org", "your name"},
 		"keyboard":           {"qwertyuiop", ""},
