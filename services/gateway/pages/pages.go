@@ -45,6 +45,7 @@ func Handlers() (map[string]http.Handler, error) {
 		"/account/account.css":   "account/account.css",
 		"/account/client.js":     "account/client.js",
 		"/account/methods.js":    "account/methods.js",
+		"/account/passkeys.js":   "account/passkeys.js",
 		"/account/sign-in.js":    "account/sign-in.js",
 		"/account/invitation.js": "account/invitation.js",
 	} {

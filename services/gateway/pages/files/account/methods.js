@@ -1,4 +1,5 @@
 import { call } from "/account/client.js";
+import { stepUp, supported } from "/account/passkeys.js";
 
 // The second factors that this page can ask for, by the API's names. begin runs
 // before a code can be given; verify takes the code and answers with the session.
@@ -10,6 +11,9 @@ export const methods = {
     keys: "numeric",
     verify: (code) => call("POST", "/v1/auth:verifyTotp", { totpCode: digits(code) }),
   },
+  ...(supported && {
+    METHOD_PASSKEY: { title: "Use a passkey", again: "Ask for the passkey again", begin: stepUp },
+  }),
 };
 
 // digits is a code as people type it: with spaces or hyphens.

@@ -1,5 +1,6 @@
 import { Refusal, button, call, complain, element, on, say, show } from "/account/client.js";
 import { methods } from "/account/methods.js";
+import { register, signIn, supported } from "/account/passkeys.js";
 
 // What a user can do about each gate.
 const gates = {
@@ -87,10 +88,19 @@ on(element("password-form"), "submit", async () => arrive(await call("POST", "/v
 on(element("code-form"), "submit", async () => arrive(await current.verify(element("code").value)));
 on(element("enrol-form"), "submit", async () => arrive(await call("POST", "/v1/auth:confirmTotp", { totpCode: element("enrol-code").value })));
 on(element("sign-out"), "click", signOut);
+on(element("passkey-sign-in"), "click", async () => arrive(await signIn()));
+on(element("passkey-form"), "submit", async () => {
+  const { session } = await register(element("passkey-name").value.trim());
+  element("passkey-form").reset();
+  if (session) await arrive(session);
+  say("The passkey is registered.");
+});
 on(element("more"), "click", async () => {
   offered = ["METHOD_TOTP"];
   return ask(offered[0]);
 });
+
+element("passkey-sign-in").hidden = element("passkey-form").hidden = !supported;
 
 // Who is signed in already sees so; who comes from an invitation goes on to the
 // authenticator app; who is not signed in starts.
