@@ -27,13 +27,19 @@ func (s *terminal) signsIn(t *testing.T, command string) {
 // signsOut ends one of the sessions that the other commands needed.
 func (s *terminal) signsOut(t *testing.T, command string) {
 	for _, s.who = range []string{seed.Admin, seed.Smith, seed.Superadmin} {
-		if _, err := os.Stat(s.session()); err == nil {
+		if s.signedIn() {
 			break
 		}
 	}
-	require.FileExists(t, s.session())
+	require.True(t, s.signedIn())
 	s.must(t, command)
-	require.NoFileExists(t, s.session())
+	require.False(t, s.signedIn())
+}
+
+// signedIn looks for a token: the name of the device stays when its user signs out.
+func (s *terminal) signedIn() bool {
+	raw, err := os.ReadFile(s.session())
+	return err == nil && bytes.Contains(raw, []byte(`"token"`))
 }
 
 func (s *terminal) generate(t *testing.T, command string) {

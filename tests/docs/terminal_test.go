@@ -3,7 +3,6 @@ package docs
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -214,7 +213,7 @@ func (s *terminal) signIn(t *testing.T, line, username string) {
 func (s *terminal) as(t *testing.T, username string) {
 	t.Helper()
 	s.who = username
-	if _, err := os.Stat(s.session()); errors.Is(err, os.ErrNotExist) {
+	if !s.signedIn() {
 		s.signIn(t, "carekeep sign-in --url https://127.0.0.1:8443 --ca .data/ca/ca.crt --username "+username, username)
 	}
 }

@@ -53,13 +53,6 @@ func (r *rig) password() {
 	r.doctor.Session = opened.GetSessionToken()
 }
 
-// strong opens one more session with both factors.
-func (r *rig) strong() {
-	r.T.Helper()
-	r.Clock.Advance(time.Minute)
-	r.doctor.SignIn()
-}
-
 func (r *rig) exec(sql string, args ...any) {
 	r.T.Helper()
 	r.Admin(func(ctx context.Context, conn *pgx.Conn) {

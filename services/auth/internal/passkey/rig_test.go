@@ -1,8 +1,6 @@
 package passkey_test
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -139,23 +137,3 @@ func (r rig) told(p *testkit.Person, what string) {
 		return false
 	}, 30*time.Second, 20*time.Millisecond, what)
 }
-
-// edit changes an answer's JSON.
-func edit(t testing.TB, answer []byte, change func(whole, response map[string]any)) []byte {
-	t.Helper()
-	var whole map[string]any
-	require.NoError(t, json.Unmarshal(answer, &whole))
-	change(whole, whole["response"].(map[string]any))
-	raw, err := json.Marshal(whole)
-	require.NoError(t, err)
-	return raw
-}
-
-func decode(t testing.TB, value any) []byte {
-	t.Helper()
-	raw, err := base64.RawURLEncoding.DecodeString(value.(string))
-	require.NoError(t, err)
-	return raw
-}
-
-func encode(raw []byte) string { return base64.RawURLEncoding.EncodeToString(raw) }
