@@ -68,6 +68,13 @@ func TestDH15_EveryRPCDeclaresPermission(t *testing.T) {
 		authv1.AuthService_Admit_FullMethodName:                  true,
 		authv1.PasskeyService_BeginPasskeySignIn_FullMethodName:  true,
 		authv1.PasskeyService_FinishPasskeySignIn_FullMethodName: true,
+		authv1.CodeService_BeginQrSignIn_FullMethodName:          true,
+		authv1.CodeService_PollQrSignIn_FullMethodName:           true,
+		authv1.GuardService_ReportProbe_FullMethodName:           true,
+		authv1.GuardService_RequestPasswordReset_FullMethodName:  true,
+		authv1.GuardService_ResetPassword_FullMethodName:         true,
+		authv1.MessageService_ReceiveSms_FullMethodName:          true,
+		recordsv1.RecordsService_ListOwners_FullMethodName:       true,
 	}, anonymous)
 }
 
