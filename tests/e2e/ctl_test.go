@@ -123,7 +123,10 @@ func TestTheCommandLineImportsListsExportsAndVerifies(t *testing.T) {
 
 	admin.verifies()
 	admin.must("", "sign-out")
-	require.NoFileExists(t, admin.path("carekeep/session.json"))
+	left, err := os.ReadFile(admin.path("carekeep/session.json"))
+	require.NoError(t, err, "the device keeps its name")
+	require.NotContains(t, string(left), `"token"`)
+	require.NotContains(t, string(left), "cks_")
 	require.True(t, admin.run("", "audit", "list").failed)
 }
 
