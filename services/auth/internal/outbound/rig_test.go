@@ -2,9 +2,7 @@ package outbound_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net/url"
 	"testing"
 	"time"
 
@@ -21,7 +19,6 @@ import (
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/auth/internal/outbound"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
-	"github.com/carekeep/carekeep/services/auth/internal/sms"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 	"github.com/carekeep/carekeep/services/auth/internal/testkit"
 )
@@ -128,22 +125,9 @@ func (p *practice) send(number string) error {
 // reply has a number write to another, and returns what the provider delivered.
 func (r *rig) reply(from, to, body string) (form []byte, signature string) {
 	r.t.Helper()
-	form, signature = r.form(from, to, body)
+	form, signature = r.phone.Reply(from, to, body)
 	require.NoError(r.t, r.deliver(form, signature))
 	return form, signature
-}
-
-// form is a reply as the provider would deliver it.
-func (r *rig) form(from, to, body string) (form []byte, signature string) {
-	raw := uuid.New()
-	fields := map[string]string{
-		"MessageSid": fmt.Sprintf("SM%x", raw[:]), "AccountSid": r.Settings.SMS.Account, "From": from, "To": to, "Body": body, "NumMedia": "0",
-	}
-	values := url.Values{}
-	for name, value := range fields {
-		values.Set(name, value)
-	}
-	return []byte(values.Encode()), sms.Sign(testkit.SMSToken, testkit.SMSWebhook, fields)
 }
 
 func (r *rig) deliver(form []byte, signature string) error {

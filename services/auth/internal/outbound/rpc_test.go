@@ -56,8 +56,7 @@ func TestDMD26_FromConsentToStopOverGRPC(t *testing.T) {
 	require.Equal(t, codes.PermissionDenied, status.Code(err))
 	_, err = api.ReceiveSms(w.Context(), &authv1.ReceiveSmsRequest{Form: []byte("Body=STOP"), Signature: "x"})
 	require.Equal(t, "SIGNATURE_WRONG", errs.ReasonOf(err))
-	r := &rig{World: w, t: t}
-	form, signature := r.form(mobile, "+12025550142", "Stop.")
+	form, signature := phone.Reply(mobile, "+12025550142", "Stop.")
 	_, err = api.ReceiveSms(w.Context(), &authv1.ReceiveSmsRequest{Form: form, Signature: signature})
 	require.NoError(t, err)
 	require.Contains(t, phone.Text(mobile, 2).Body, "you have opted out")

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/carekeep/carekeep/libs/config"
@@ -86,6 +89,29 @@ func (p *Phone) Text(to string, n int) sms.Message {
 	var list []sms.Message
 	require.Eventually(p.t, func() bool { list = p.Texts(to); return len(list) >= n }, 20*time.Second, 10*time.Millisecond)
 	return list[n-1]
+}
+
+var texted = regexp.MustCompile(`your code is ([0-9]{8})\.`)
+
+// Code waits for the n-th message to the number and takes the one-time code out of it.
+func (p *Phone) Code(to string, n int) string {
+	p.t.Helper()
+	match := texted.FindStringSubmatch(p.Text(to, n).Body)
+	require.NotNil(p.t, match, "no code in the message")
+	return match[1]
+}
+
+// Reply is what the provider delivers when a number writes to another: a form, and its signature.
+func (p *Phone) Reply(from, to, body string) (form []byte, signature string) {
+	raw := uuid.New()
+	fields := map[string]string{
+		"MessageSid": fmt.Sprintf("SM%x", raw[:]), "AccountSid": smsAccount, "From": from, "To": to, "Body": body, "NumMedia": "0",
+	}
+	values := url.Values{}
+	for name, value := range fields {
+		values.Set(name, value)
+	}
+	return []byte(values.Encode()), sms.Sign(SMSToken, SMSWebhook, fields)
 }
 
 func (p *Phone) serve(w http.ResponseWriter, r *http.Request) {
