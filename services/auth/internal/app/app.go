@@ -262,9 +262,10 @@ func newSigner(s Settings, o Options) (*caller.Signer, error) {
 
 func (a *App) service(s Settings, o Options, hasher *password.Hasher, limiter *limit.Limiter, devices *device.Tokens) *api.Service {
 	l := a.link
-	sessions := session.New(l.store, s.lifetimes(), devices)
+	sessions := session.New(l.store, s.lifetimes(), devices, limiter)
+	failures := &guard.Failures{Store: l.store, Limiter: limiter}
 	factors := &factor.Factors{
-		Store: l.store, Sessions: sessions, Limiter: limiter, Hasher: hasher, Sealer: l.sealer, Now: o.clock(),
+		Store: l.store, Sessions: sessions, Limiter: limiter, Failures: failures, Hasher: hasher, Sealer: l.sealer, Now: o.clock(),
 	}
 	invites := &invite.Invites{
 		Store: l.store, Sessions: sessions, Limiter: limiter, Hasher: hasher, Sealer: l.sealer,
@@ -272,7 +273,7 @@ func (a *App) service(s Settings, o Options, hasher *password.Hasher, limiter *l
 	}
 	users := &user.Users{Store: l.store, Sealer: l.sealer, Invites: invites}
 	return &api.Service{
-		SignIns:   &signin.SignIns{Store: l.store, Sessions: sessions, Limiter: limiter, Hasher: hasher, Factors: factors},
+		SignIns:   &signin.SignIns{Store: l.store, Sessions: sessions, Limiter: limiter, Failures: failures, Hasher: hasher, Factors: factors},
 		Factors:   factors,
 		Sessions:  sessions,
 		Invites:   invites,

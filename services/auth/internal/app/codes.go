@@ -5,6 +5,7 @@ import (
 
 	"github.com/carekeep/carekeep/services/auth/internal/api"
 	"github.com/carekeep/carekeep/services/auth/internal/code"
+	"github.com/carekeep/carekeep/services/auth/internal/guard"
 	"github.com/carekeep/carekeep/services/auth/internal/keyring"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/notice"
@@ -17,14 +18,15 @@ import (
 func (a *App) codes(ctx context.Context, s Settings, o Options, sessions *session.Sessions, limiter *limit.Limiter) (*api.Codes, error) {
 	l, poke := a.link, a.mailer.Poke
 	notices := &notice.Notices{Store: l.store, Sealer: l.sealer, Now: o.clock(), Poke: poke}
+	failures := &guard.Failures{Store: l.store, Limiter: limiter}
 	sent, err := code.New(ctx, code.Options{
-		Store: l.store, Sealer: l.sealer, Sessions: sessions, Limiter: limiter, Notices: notices, SMS: a.sms, Now: o.clock(),
+		Store: l.store, Sealer: l.sealer, Sessions: sessions, Limiter: limiter, Failures: failures, Notices: notices, SMS: a.sms, Now: o.clock(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	kept, err := recovery.New(ctx, recovery.Options{
-		Store: l.store, Sealer: l.sealer, Sessions: sessions, Limiter: limiter, Notices: notices, Now: o.clock(),
+		Store: l.store, Sealer: l.sealer, Sessions: sessions, Limiter: limiter, Failures: failures, Notices: notices, Now: o.clock(),
 	})
 	if err != nil {
 		return nil, err

@@ -37,54 +37,6 @@ func reasonsOf(events []*auditv1.Event) []string {
 
 func manySignIns(s *app.Settings) { s.Limits.SignInPerMinute = 1000 }
 
-// Every failure comes from another address, to three replicas in turn: only the account counts.
-func TestDH32_AHundredFailuresCloseTheAccountAndAResetOpensIt(t *testing.T) {
-	t.Parallel()
-	w := testkit.New(t, manySignIns)
-	root := w.Superadmin()
-	replicas := []*testkit.Auth{w.Auth, w.Replica(), w.Replica()}
-	n := 0
-	fail := func() error {
-		attacker := *root
-		n++
-		attacker.Address = fmt.Sprintf("198.51.%d.%d", n/200, n%200+1)
-		_, err := attacker.TrySignIn(replicas[n%3], "wrong", "")
-		return err
-	}
-	for range 10 {
-		require.Equal(t, codes.Unauthenticated, status.Code(fail()))
-	}
-	for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		requireLimited(t, fail(), "SIGN_IN_DELAYED", wait*time.Minute)
-		w.Clock.Advance(wait*time.Minute - time.Microsecond)
-		require.Equal(t, "SIGN_IN_DELAYED", errs.ReasonOf(fail()), "not a moment sooner")
-		w.Clock.Advance(time.Microsecond)
-		require.Equal(t, codes.Unauthenticated, status.Code(fail()))
-	}
-	for range 81 { // 18 so far
-		w.Clock.Advance(time.Hour)
-		require.Equal(t, codes.Unauthenticated, status.Code(fail()))
-	}
-	require.NotContains(t, reasonsOf(w.Events()), "ACCOUNT_CLOSED", "ninety-nine are not a hundred")
-	w.Clock.Advance(time.Hour)
-	require.Equal(t, codes.Unauthenticated, status.Code(fail()))
-	require.Contains(t, reasonsOf(w.Events()), "ACCOUNT_CLOSED")
-	w.Clock.Advance(time.Hour)
-	_, err := root.TrySignIn(w.Auth, testkit.Password, root.Code())
-	require.Equal(t, "SIGN_IN_FAILED", errs.ReasonOf(err), "closed, and nothing tells that from a wrong password")
-
-	w.Clock.Advance(time.Hour)
-	_, err = guardOf(w.Auth).ResetPassword(w.Context(), &authv1.ResetPasswordRequest{
-		ResetToken: resetToken(t, w, root), NewPassword: nextPassword, Client: &authv1.Client{Address: root.Address},
-	})
-	require.NoError(t, err)
-	w.Clock.Advance(time.Minute)
-	opened, err := root.TrySignIn(w.Auth, nextPassword, "")
-	require.NoError(t, err)
-	require.Equal(t, accessv1.Assurance_ASSURANCE_AAL1, opened.GetAssurance(), "the reset gives no second factor (ASVS 6.4.3)")
-	require.Equal(t, authv1.NextStep_NEXT_STEP_VERIFY_TOTP, opened.GetNextStep())
-}
-
 var resetForm = regexp.MustCompile(`ckr_[A-Za-z0-9_-]{43}`)
 
 // resetToken asks for a reset and reads the mail to the person.

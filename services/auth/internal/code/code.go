@@ -15,10 +15,10 @@ import (
 
 	"github.com/google/uuid"
 
-	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/guard"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/notice"
 	"github.com/carekeep/carekeep/services/auth/internal/outbound"
@@ -42,6 +42,7 @@ type Options struct {
 	Sealer   *seal.Sealer
 	Sessions *session.Sessions
 	Limiter  *limit.Limiter
+	Failures *guard.Failures
 	Notices  *notice.Notices
 	SMS      *outbound.SMS
 	Now      func() time.Time
@@ -115,24 +116,18 @@ func (s *Codes) try(ctx context.Context, purpose store.Purpose, c *caller.Caller
 	tried := tx.TryCode(store.NewCode{
 		ID: challenge, User: c.User, Session: c.Session, Purpose: purpose, Hash: s.hash(purpose, c, challenge, code),
 	}, Tries)
-	var result store.CodeTry
-	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
-		row, live := tried.One()
-		result = row
-		if row.Right {
-			return nil, nil
-		}
-		reason := errWrong.Reason()
-		if !live {
-			reason = reasonDead
-		}
-		return []*auditv1.Event{evidence.From(ctx).Event(
-			evidence.Resource(name(challenge), 0), evidence.Failure(errWrong), evidence.Reason(reason))}, nil
-	})
-	if err == nil && !result.Right {
-		err = errWrong
+	if err := tx.Read(ctx); err != nil {
+		return store.CodeTry{}, err
 	}
-	return result, err
+	row, live := tried.One()
+	if row.Right {
+		return row, nil
+	}
+	reason := errWrong.Reason()
+	if !live {
+		reason = reasonDead
+	}
+	return row, s.Failures.Wrong(ctx, c, errWrong, evidence.Resource(name(challenge), 0), evidence.Reason(reason))
 }
 
 // name is how audit events name a challenge.

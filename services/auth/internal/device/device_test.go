@@ -261,6 +261,8 @@ func TestDC30_ReportingACompromiseFreezesTheAccount(t *testing.T) {
 	require.Len(t, with(w, "dr.smith", "ACCOUNT_CLOSED"), 1)
 	_, err = client.ThawUser(alice.Context(), &authv1.ThawUserRequest{Name: smith.User})
 	require.Equal(t, codes.NotFound, status.Code(err), "it is not frozen")
+	_, err = authv1.NewGuardServiceClient(w.Auth.Dial("gateway")).UnlockUser(alice.Context(), &authv1.UnlockUserRequest{Name: smith.User})
+	require.Equal(t, "USER_NOT_LOCKED", errs.ReasonOf(err), "nobody opens it with the password that may be known")
 
 	_, err = client.ReportCompromise(dave.Context(), &authv1.ReportCompromiseRequest{})
 	require.NoError(t, err)

@@ -13,8 +13,10 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/guard"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/method"
+	"github.com/carekeep/carekeep/services/auth/internal/notice"
 	"github.com/carekeep/carekeep/services/auth/internal/password"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
@@ -30,6 +32,7 @@ type Factors struct {
 	Store    *store.Store
 	Sessions *session.Sessions
 	Limiter  *limit.Limiter
+	Failures *guard.Failures
 	Hasher   *password.Hasher
 	Sealer   *seal.Sealer
 	Now      func() time.Time
@@ -71,7 +74,7 @@ func (f *Factors) VerifyTotp(ctx context.Context, c *caller.Caller, code string)
 		return session.Opened{}, err
 	}
 	if !ok {
-		return session.Opened{}, errCode
+		return session.Opened{}, f.Failures.Wrong(ctx, c, errCode)
 	}
 	tx := f.Store.In(c.Practice)
 	opening := f.Sessions.Raise(tx, c, creds.proof, method.TOTP)
@@ -103,7 +106,7 @@ func (f *Factors) Reauthenticate(ctx context.Context, c *caller.Caller, pass, co
 		return session.Opened{}, err
 	}
 	if !right || !ok {
-		return session.Opened{}, errProof
+		return session.Opened{}, f.Failures.Wrong(ctx, c, errProof)
 	}
 	tx := f.Store.In(c.Practice)
 	opening := f.Sessions.Raise(tx, c, creds.proof, method.Password|method.TOTP)
@@ -214,7 +217,7 @@ func (f *Factors) ChangePassword(ctx context.Context, c *caller.Caller, current,
 		return err
 	}
 	if !ok {
-		return errPassword
+		return f.Failures.Wrong(ctx, c, errPassword)
 	}
 	if err := f.acceptable(ctx, c, current, next); err != nil {
 		return err
@@ -227,6 +230,7 @@ func (f *Factors) ChangePassword(ctx context.Context, c *caller.Caller, current,
 	tx.LockUser(c.User)
 	changed := tx.SetPassword(c.User, creds.PasswordHash, hash)
 	ended := tx.EndSessions(c.User, c.Session, session.ReasonPassword)
+	tx.Tell(c.User, string(notice.PasswordChanged), c.Address, "")
 	return tx.Do(ctx, func() ([]*auditv1.Event, error) {
 		if !changed.Found() {
 			return nil, errChanged

@@ -1,6 +1,6 @@
 // Package guard lists and lifts blocks of addresses, takes reports of probes, and
-// reopens accounts that were closed or frozen. What leads to a block or a closed
-// account is counted in package limit.
+// reopens accounts that failures closed. What leads to a block or a closed account
+// is counted in package limit.
 package guard
 
 import (
@@ -38,7 +38,7 @@ type Guard struct {
 var (
 	errNoBlock  = errs.New(errs.KindNotFound, "BLOCK_NOT_FOUND", "this network is not blocked")
 	errSelf     = errs.New(errs.KindDenied, "SELF_APPROVAL", "somebody else has to reopen your account")
-	errUnlocked = errs.New(errs.KindPrecondition, "USER_NOT_LOCKED", "the account is neither closed nor frozen")
+	errUnlocked = errs.New(errs.KindPrecondition, "USER_NOT_LOCKED", "the account was not closed by failed sign-ins; thaw one that is frozen, and reset the password of one that was thawed")
 )
 
 // Blocks reads a page of the blocks in force, and whether there are more.

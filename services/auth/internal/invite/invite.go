@@ -132,7 +132,7 @@ func (i *Invites) find(ctx context.Context, secret string) (store.Invitation, er
 
 func (i *Invites) accept(ctx context.Context, v store.Invitation, hash string, client session.Client) (session.Opened, error) {
 	tx := i.Store.In(v.Practice)
-	opening := i.Sessions.Open(tx, v.User, method.Password, false, client)
+	opening := i.Sessions.Open(tx, session.Subject{User: v.User, Username: v.Username}, method.Password, client)
 	used := tx.UseInvitation(v.ID)
 	// The hash that is replaced is the empty one: an invitation never replaces a password.
 	set := tx.SetPassword(v.User, "", hash)

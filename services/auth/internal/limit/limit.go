@@ -72,9 +72,18 @@ func InstallationKey(ctx context.Context, s *store.Store, sealer *seal.Sealer, n
 // SignIn counts a sign-in against the name, whether it exists or not, and the
 // address, and looks the name up in the same round trip.
 func (l *Limiter) SignIn(ctx context.Context, username, address string) (store.SignIn, bool, error) {
+	return l.lookUp(ctx, username, address, l.hash("account", username))
+}
+
+// Recovery is SignIn for what a user does about a row of failures, and so waits for no delay.
+func (l *Limiter) Recovery(ctx context.Context, username, address string) (store.SignIn, bool, error) {
+	return l.lookUp(ctx, username, address, nil)
+}
+
+func (l *Limiter) lookUp(ctx context.Context, username, address string, delayed []byte) (store.SignIn, bool, error) {
 	tx := l.store.In(store.Platform)
 	wait := tx.Attempt([][]byte{l.hash("account", username), l.hash("address", network.Client(address))}, l.max, Window)
-	found, restrained := tx.SignInOf(username), tx.Restrained(l.hash("account", username), network.Client(address))
+	found, restrained := tx.SignInOf(username), tx.Restrained(delayed, network.Client(address))
 	if err := tx.Read(ctx); err != nil {
 		return store.SignIn{}, false, err
 	}
@@ -103,12 +112,12 @@ func (l *Limiter) Address(ctx context.Context, address string) error {
 }
 
 // Failed adds to a transaction that a sign-in under this name failed; uuid.Nil where
-// there is no such user. The hundredth in a row closes the account.
-func (l *Limiter) Failed(tx *store.Tx, username string, user uuid.UUID) *store.Rows[store.Failures] {
-	return tx.Failed(l.hash("account", username), user)
+// there is no such user. The hundredth in a row closes the account and ends its sessions.
+func (l *Limiter) Failed(tx *store.Tx, username string, user uuid.UUID, address string) *store.Rows[store.Failures] {
+	return tx.Failed(l.hash("account", username), user, address)
 }
 
-// Succeeded adds to a transaction that a sign-in under this name succeeded.
+// Succeeded adds to a transaction that the user of this name proved who they are with all that is asked of them.
 func (l *Limiter) Succeeded(tx *store.Tx, username string) { tx.Succeeded(l.hash("account", username)) }
 
 // What speaks against an address, in points. It takes a score of 20 within ten minutes to be blocked.

@@ -105,7 +105,7 @@ func (p *Passkeys) open(ctx context.Context, row store.PasskeyUser, account stor
 		return signin.Result{}, p.refuse(ctx, account.Practice, errs.ReasonOf(err), err, who...)
 	}
 	tx := p.Store.In(account.Practice)
-	opening := p.Sessions.Open(tx, account.User, method.Passkey, account.AcceptEmail, client)
+	opening := p.Sessions.Open(tx, session.Of(account), method.Passkey, client)
 	used := tx.UsePasskey(row.ID, account.User, use.SignCount, use.BackedUp)
 	letter(tx)
 	var result signin.Result

@@ -158,6 +158,24 @@ func TestDH50_TheLastAdministratorStays(t *testing.T) {
 	require.Equal(t, 1, one[int](w, "SELECT count(*) FROM users WHERE purged IS NULL AND id = $1", root.ID))
 }
 
+func TestRowsOfFailuresAreForgotten(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t, wide)
+	db := open(t, w)
+	failures := func() int {
+		tx := db.In(store.Platform)
+		tx.ForgetAttempts()
+		require.NoError(t, tx.Read(t.Context()))
+		return one[int](w, "SELECT count(*) FROM failures")
+	}
+	_, err := w.Auth.SignIn(w.Context(), &authv1.SignInRequest{Username: "nobody", Password: "x", Client: &authv1.Client{Address: "192.0.2.1"}})
+	require.Error(t, err)
+	w.Clock.Advance(90 * 24 * time.Hour)
+	require.Equal(t, 1, failures())
+	w.Clock.Advance(time.Microsecond)
+	require.Zero(t, failures())
+}
+
 func TestDH49_SessionsAreGoneOnDay91(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t, wide)

@@ -236,7 +236,7 @@ func (s *SignIns) open(ctx context.Context, id, user uuid.UUID, client session.C
 		return Answer{}, err
 	}
 	tx := s.Store.In(account.Practice)
-	opening := s.Sessions.Open(tx, user, method.QR, account.AcceptEmail, client)
+	opening := s.Sessions.Open(tx, session.Of(account), method.QR, client)
 	taken := tx.TakeQR(id, user)
 	letter.Queue(tx)
 	answer := Answer{State: store.QRUsed}

@@ -18,6 +18,7 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/guard"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/notice"
@@ -41,6 +42,7 @@ type Options struct {
 	Sealer   *seal.Sealer
 	Sessions *session.Sessions
 	Limiter  *limit.Limiter
+	Failures *guard.Failures
 	Notices  *notice.Notices
 	Now      func() time.Time
 }
@@ -108,7 +110,7 @@ func (s *Codes) Verify(ctx context.Context, c *caller.Caller, code string) (sess
 	}
 	code, ok := normal(code)
 	if !ok {
-		return session.Opened{}, 0, errWrong
+		return session.Opened{}, 0, s.Failures.Wrong(ctx, c, errWrong)
 	}
 	standing, err := s.Sessions.Standing(ctx, c)
 	if err != nil {
@@ -128,6 +130,9 @@ func (s *Codes) Verify(ctx context.Context, c *caller.Caller, code string) (sess
 		}
 		return nil
 	}, evidence.Reason("RECOVERY_CODE"), evidence.Risk(auditv1.Risk_RISK_HIGH))
+	if errs.ReasonOf(err) == errWrong.Reason() {
+		return session.Opened{}, 0, s.Failures.Wrong(ctx, c, errWrong)
+	}
 	if err == nil {
 		s.Notices.Poke()
 	}

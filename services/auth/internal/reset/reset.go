@@ -46,7 +46,7 @@ var errInvalid = errs.New(errs.KindUnauthenticated, "RESET_INVALID",
 // and one write; the mail itself leaves later, from the queue.
 func (r *Resets) Request(ctx context.Context, username string, client session.Client) error {
 	username = strings.ToLower(username)
-	account, known, err := r.Limiter.SignIn(ctx, username, client.Address)
+	account, known, err := r.Limiter.Recovery(ctx, username, client.Address)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/auth/internal/device"
+	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
@@ -36,11 +37,25 @@ type Sessions struct {
 	store   *store.Store
 	life    store.Lifetimes
 	devices *device.Tokens
+	limiter *limit.Limiter
 }
 
 // New makes a Sessions.
-func New(s *store.Store, life store.Lifetimes, devices *device.Tokens) *Sessions {
-	return &Sessions{store: s, life: life, devices: devices}
+func New(s *store.Store, life store.Lifetimes, devices *device.Tokens, limiter *limit.Limiter) *Sessions {
+	return &Sessions{store: s, life: life, devices: devices, limiter: limiter}
+}
+
+// Subject is whose session is opened.
+type Subject struct {
+	User        uuid.UUID
+	Username    string
+	Factors     method.Set // the second factors that they have
+	AcceptEmail bool       // their practice counts a code by mail as a second factor
+}
+
+// Of is the subject of an account.
+func Of(account store.SignIn) Subject {
+	return Subject{User: account.User, Username: account.Username, Factors: account.Factors, AcceptEmail: account.AcceptEmail}
 }
 
 // Client is where a session is used from.
@@ -79,14 +94,18 @@ type Opening struct {
 
 // Open adds to a transaction in the user's practice what opens a session for
 // somebody who proved themself with these methods, evicting the oldest session
-// where there would be too many. Every way of signing in ends here.
-func (s *Sessions) Open(tx *store.Tx, user uuid.UUID, methods method.Set, acceptEmail bool, client Client) *Opening {
-	level := methods.Level(acceptEmail)
+// where there would be too many. Every way of signing in ends here. A row of
+// failures ends with the second factor, if there is one.
+func (s *Sessions) Open(tx *store.Tx, who Subject, methods method.Set, client Client) *Opening {
+	user, level := who.User, methods.Level(who.AcceptEmail)
 	o := &Opening{
 		session: Opened{ID: uuid.Must(uuid.NewV7()), User: user, Token: token.New(token.Session), Assurance: level},
 		moved:   &store.Rows[string]{}, devices: s.devices, idle: s.life.Idle,
 	}
 	tx.LockUser(user)
+	if level >= accessv1.Assurance_ASSURANCE_AAL2 || who.Factors == 0 {
+		s.limiter.Succeeded(tx, who.Username)
+	}
 	var from store.Arriving
 	from, o.arrival = s.arrive(tx, user, client)
 	o.times, o.evicted = tx.OpenSession(store.NewSession{
@@ -108,6 +127,9 @@ func (s *Sessions) Raise(tx *store.Tx, c *caller.Caller, proof store.Proof, add 
 		idle:    s.life.Idle, evicted: &store.Rows[uuid.UUID]{}, arrival: &store.Rows[store.Arrival]{},
 	}
 	tx.LockUser(c.User)
+	if level >= accessv1.Assurance_ASSURANCE_AAL2 {
+		s.limiter.Succeeded(tx, c.Username)
+	}
 	o.times = tx.RaiseSession(store.Raising{
 		Session: c.Session, User: c.User, TokenHash: token.Hash(o.session.Token), Seen: proof.Methods, Methods: methods,
 		Assurance: level, Network: network.Of(c.Address), Wide: network.Wide(c.Address),

@@ -14,6 +14,7 @@ import (
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/auth/internal/device"
+	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
@@ -37,7 +38,7 @@ func TestDH28_TwentyOpenAtOnceWithoutAnythingInBetween(t *testing.T) {
 	access := pg.NewAccess(pool, pg.Options{Append: outbox.Append})
 	t.Cleanup(access.Close)
 	db := store.New(access, nil)
-	sessions := session.New(db, store.Lifetimes{Idle: 15 * time.Minute, Absolute: 12 * time.Hour, Max: 4}, &device.Tokens{})
+	sessions := session.New(db, store.Lifetimes{Idle: 15 * time.Minute, Absolute: 12 * time.Hour, Max: 4}, &device.Tokens{}, &limit.Limiter{})
 
 	user := uuid.Must(uuid.NewV7())
 	w.Admin(func(ctx context.Context, conn *pgx.Conn) {
@@ -52,7 +53,7 @@ func TestDH28_TwentyOpenAtOnceWithoutAnythingInBetween(t *testing.T) {
 		for range 20 {
 			race.Go(func() {
 				tx := db.In(store.Platform)
-				opening := sessions.Open(tx, user, method.Password, false, session.Client{})
+				opening := sessions.Open(tx, session.Subject{User: user, Username: "root"}, method.Password, session.Client{})
 				live := tx.Sessions(user, 15*time.Minute)
 				err := tx.Do(context.Background(), func() ([]*auditv1.Event, error) {
 					if n := len(live.All()); n > 4 {

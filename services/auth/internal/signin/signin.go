@@ -8,9 +8,6 @@ import (
 	"context"
 	"strings"
 
-	"github.com/google/uuid"
-
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
@@ -28,6 +25,7 @@ type SignIns struct {
 	Store    *store.Store
 	Sessions *session.Sessions
 	Limiter  *limit.Limiter
+	Failures *guard.Failures
 	Hasher   *password.Hasher
 	Factors  *factor.Factors
 }
@@ -56,7 +54,6 @@ const (
 	stagePassword = "WRONG_PASSWORD" //nolint:gosec // names a stage, holds no credential
 	stageUser     = "USER_DISABLED"
 	stageFrozen   = "ACCOUNT_FROZEN"
-	stageClosed   = "ACCOUNT_CLOSED"
 	stagePractice = "PRACTICE_DISABLED"
 	stageCode     = "WRONG_CODE"
 	stageRace     = "CODE_USED_OR_ACCOUNT_CHANGED"
@@ -114,7 +111,7 @@ func Barred(account store.SignIn) string {
 	case account.Frozen:
 		return stageFrozen
 	case account.Closed:
-		return stageClosed
+		return guard.StageClosed
 	}
 	return ""
 }
@@ -129,8 +126,7 @@ func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, ste
 		}
 	}
 	tx := s.Store.In(account.Practice)
-	opening := s.Sessions.Open(tx, account.User, methods, account.AcceptEmail, a.Client)
-	s.Limiter.Succeeded(tx, a.Username)
+	opening := s.Sessions.Open(tx, session.Of(account), methods, a.Client)
 	used := tx.UseCredentials(account.User, account.PasswordHash, hash, step)
 	var result Result
 	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
@@ -164,34 +160,14 @@ func (s *SignIns) refuse(ctx context.Context, a Attempt, account store.SignIn, s
 	tx := s.Store.In(account.Practice)
 	counted := func() []*auditv1.Event { return nil }
 	if errs.ReasonOf(err) == ErrFailed.Reason() {
-		counted = s.count(ctx, tx, a, account)
+		counted = s.Failures.Count(ctx, tx, guard.Account{
+			User: account.User, Practice: account.Practice, Username: a.Username, Address: a.Client.Address,
+		})
 	}
 	if lost := tx.Do(ctx, func() ([]*auditv1.Event, error) { return append(counted(), event), nil }); lost != nil {
 		return lost
 	}
 	return err
-}
-
-// count holds a wrong sign-in against the account and the address. What it returns gives
-// the events of what follows from it, once the transaction has its results.
-func (s *SignIns) count(ctx context.Context, tx *store.Tx, a Attempt, account store.SignIn) func() []*auditv1.Event {
-	points := limit.PointsFailure
-	if account.User == uuid.Nil {
-		points = limit.PointsUnknown
-	}
-	failed := s.Limiter.Failed(tx, a.Username, account.User)
-	until := s.Limiter.Blame(tx, a.Client.Address, points, guard.ReasonSignIns)
-	return func() []*auditv1.Event {
-		var events []*auditv1.Event
-		if f, _ := failed.One(); f.Closed {
-			events = append(events, evidence.From(ctx).Event(append(about(a, account),
-				evidence.Action(accessv1.Action_ACTION_ACCOUNT_CHANGE), evidence.Reason(stageClosed), evidence.Risk(auditv1.Risk_RISK_HIGH))...))
-		}
-		if end, _ := until.One(); end != nil {
-			events = append(events, guard.Blocked(ctx, a.Client.Address, guard.ReasonSignIns))
-		}
-		return events
-	}
 }
 
 // about names the account, or what the client claimed it to be.

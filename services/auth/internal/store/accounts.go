@@ -14,7 +14,7 @@ func (t *Tx) Freeze(user uuid.UUID) *Rows[uuid.UUID] {
 
 // Thaw ends a freeze and closes the account, so that its password has to be reset. No row: it is not frozen.
 func (t *Tx) Thaw(user uuid.UUID) *Rows[uuid.UUID] {
-	return scalars[uuid.UUID](t, `UPDATE users SET frozen = NULL, closed = coalesce(closed, $3::timestamptz, clock_timestamp())
+	return scalars[uuid.UUID](t, `UPDATE users SET frozen = NULL, reset_due = true, closed = coalesce(closed, $3::timestamptz, clock_timestamp())
 		WHERE id = $1 AND practice_id = $2 AND frozen IS NOT NULL RETURNING id`, user, t.practice, t.at())
 }
 

@@ -12,8 +12,10 @@ type Restraint struct {
 	Wait   time.Duration
 }
 
-// Restrained looks whether the network is blocked or the account delayed. No row: neither.
+// Restrained looks whether the network is blocked or the account delayed. No row: neither, and
+// where the account's delay was over this attempt has taken the turn.
 func (t *Tx) Restrained(account []byte, network string) *Rows[Restraint] {
+	t.alone = true
 	return query[Restraint](t, "SELECT * FROM restrained($1, $2, $3)", account, network, t.at())
 }
 
@@ -24,10 +26,11 @@ type Failures struct {
 	Closed bool
 }
 
-// Failed counts a failure in a row against an account; uuid.Nil where there is none of that name.
-func (t *Tx) Failed(account []byte, user uuid.UUID) *Rows[Failures] {
+// Failed counts a failure in a row against an account; uuid.Nil where there is none of
+// that name. LockUser must come before it where there is one.
+func (t *Tx) Failed(account []byte, user uuid.UUID, address string) *Rows[Failures] {
 	t.alone = true
-	return query[Failures](t, "SELECT * FROM failed($1, $2, $3)", account, user, t.at())
+	return query[Failures](t, "SELECT * FROM failed($1, $2, $3, $4)", account, user, address, t.at())
 }
 
 // Succeeded ends the row of failures.
@@ -59,10 +62,11 @@ func (t *Tx) DeleteBlock(network string) *Rows[string] {
 	return scalars[string](t, "DELETE FROM blocks WHERE network = $1 RETURNING network", network)
 }
 
-// Unlock opens an account that was closed or frozen. The version changes, so that the user's row tells of it.
+// Unlock opens an account that too many failures closed, and nothing else did. The
+// version changes, so that the user's row tells of it.
 func (t *Tx) Unlock(user uuid.UUID) *Rows[User] {
-	t.exec(`UPDATE users SET closed = NULL, frozen = NULL, version = version + 1, updated = coalesce($3::timestamptz, clock_timestamp())
-		WHERE id = $1 AND practice_id = $2 AND NOT disabled AND (closed IS NOT NULL OR frozen IS NOT NULL)`, user, t.practice, t.at())
+	t.exec(`UPDATE users SET closed = NULL, version = version + 1, updated = coalesce($3::timestamptz, clock_timestamp())
+		WHERE id = $1 AND practice_id = $2 AND NOT disabled AND closed IS NOT NULL AND frozen IS NULL AND NOT reset_due`, user, t.practice, t.at())
 	return t.User(user)
 }
 
@@ -108,7 +112,7 @@ func (t *Tx) ForgetAttempts() *Rows[int64] {
 	return scalars[int64](t, "SELECT forget_attempts($1)", t.at())
 }
 
-// Reopen opens an account that too many failures closed.
+// Reopen opens a closed account whose password was reset.
 func (t *Tx) Reopen(user uuid.UUID) {
-	t.exec("UPDATE users SET closed = NULL WHERE id = $1 AND practice_id = $2", user, t.practice)
+	t.exec("UPDATE users SET closed = NULL, reset_due = false WHERE id = $1 AND practice_id = $2", user, t.practice)
 }
