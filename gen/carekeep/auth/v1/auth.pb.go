@@ -529,7 +529,8 @@ func (*SignOutResponse) Descriptor() ([]byte, []int) {
 type AcceptInvitationRequest struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	InvitationToken string                 `protobuf:"bytes,1,opt,name=invitation_token,json=invitationToken,proto3" json:"invitation_token,omitempty"`
-	// 8 to 256 characters (SP 800-63B-4 section 3.1.1), zxcvbn score 3 or more.
+	// As long as the installation asks for, 15 characters unless configured, 256 at most (SP 800-63B-4
+	// section 3.1.1.2); zxcvbn score 3 or more; not known from breaches.
 	Password      string  `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
 	Client        *Client `protobuf:"bytes,5,opt,name=client,proto3" json:"client,omitempty"`
 	unknownFields protoimpl.UnknownFields

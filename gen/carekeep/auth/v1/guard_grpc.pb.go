@@ -38,7 +38,8 @@ type GuardServiceClient interface {
 	// Sets a new password with the mailed token, ends all sessions and reopens an account that too many
 	// failures closed. The second factor stays (ASVS 6.4.3): sign in with both afterwards.
 	ResetPassword(ctx context.Context, in *ResetPasswordRequest, opts ...grpc.CallOption) (*ResetPasswordResponse, error)
-	// Reopens an account of the caller's practice that was closed or frozen; nobody reopens their own.
+	// Reopens an account of the caller's practice that failed sign-ins closed; nobody reopens
+	// their own. One that was reported as compromised is thawed, and then needs a reset.
 	UnlockUser(ctx context.Context, in *UnlockUserRequest, opts ...grpc.CallOption) (*User, error)
 	// Lists the networks that are refused now.
 	ListBlocks(ctx context.Context, in *ListBlocksRequest, opts ...grpc.CallOption) (*ListBlocksResponse, error)
@@ -127,7 +128,8 @@ type GuardServiceServer interface {
 	// Sets a new password with the mailed token, ends all sessions and reopens an account that too many
 	// failures closed. The second factor stays (ASVS 6.4.3): sign in with both afterwards.
 	ResetPassword(context.Context, *ResetPasswordRequest) (*ResetPasswordResponse, error)
-	// Reopens an account of the caller's practice that was closed or frozen; nobody reopens their own.
+	// Reopens an account of the caller's practice that failed sign-ins closed; nobody reopens
+	// their own. One that was reported as compromised is thawed, and then needs a reset.
 	UnlockUser(context.Context, *UnlockUserRequest) (*User, error)
 	// Lists the networks that are refused now.
 	ListBlocks(context.Context, *ListBlocksRequest) (*ListBlocksResponse, error)

@@ -211,7 +211,7 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	authv1.RegisterGuardServiceServer(a.Server, &api.GuardService{
 		Guard: &guard.Guard{Store: l.store, Limiter: limiter, Users: service.Users, Notices: notices},
 		Resets: &reset.Resets{
-			Store: l.store, Limiter: limiter, Hasher: hasher, Sealer: l.sealer, Notices: notices, PublicURL: s.PublicURL, Queued: a.mailer.Poke,
+			Store: l.store, Limiter: limiter, Hasher: hasher, Passwords: s.Passwords, Sealer: l.sealer, Notices: notices, PublicURL: s.PublicURL, Queued: a.mailer.Poke,
 		},
 	})
 	authv1.RegisterGovernanceServiceServer(a.Server, a.governance())
@@ -265,10 +265,10 @@ func (a *App) service(s Settings, o Options, hasher *password.Hasher, limiter *l
 	sessions := session.New(l.store, s.lifetimes(), devices, limiter)
 	failures := &guard.Failures{Store: l.store, Limiter: limiter}
 	factors := &factor.Factors{
-		Store: l.store, Sessions: sessions, Limiter: limiter, Failures: failures, Hasher: hasher, Sealer: l.sealer, Now: o.clock(),
+		Store: l.store, Sessions: sessions, Limiter: limiter, Failures: failures, Hasher: hasher, Passwords: s.Passwords, Sealer: l.sealer, Now: o.clock(),
 	}
 	invites := &invite.Invites{
-		Store: l.store, Sessions: sessions, Limiter: limiter, Hasher: hasher, Sealer: l.sealer,
+		Store: l.store, Sessions: sessions, Limiter: limiter, Hasher: hasher, Passwords: s.Passwords, Sealer: l.sealer,
 		PublicURL: s.PublicURL, Queued: a.mailer.Poke,
 	}
 	users := &user.Users{Store: l.store, Sealer: l.sealer, Invites: invites}

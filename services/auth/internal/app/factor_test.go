@@ -102,7 +102,7 @@ func TestDH22_OneCodeOpensOneSessionInARace(t *testing.T) {
 	require.Equal(t, 1, opened)
 }
 
-func TestEveryWrongSignInAnswersAlikeAndIsRecordedByItsStage(t *testing.T) {
+func TestDC09_EveryWrongSignInAnswersAlikeAndIsRecordedByItsStage(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t, wide)
 	root := w.Superadmin()
@@ -152,7 +152,7 @@ func TestEveryWrongSignInAnswersAlikeAndIsRecordedByItsStage(t *testing.T) {
 	}
 }
 
-func TestDC11_HashesFollowTheParametersAtSignIn(t *testing.T) {
+func TestDC11_DX11_HashesFollowTheParametersAtSignIn(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t)
 	root := w.Superadmin()

@@ -29,11 +29,11 @@ func TestDH32_TheSixthSignInOfAnAccountIsLimited(t *testing.T) {
 	w := testkit.New(t)
 	root := w.Superadmin()
 	w.Clock.Advance(time.Minute)
-	other := w.Replica()
+	other, third := w.Replica(), w.Replica()
 	for i := range 5 {
 		attacker := *root
 		attacker.Address = []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"}[i]
-		_, err := attacker.TrySignIn([]*testkit.Auth{w.Auth, other}[i%2], "wrong", "")
+		_, err := attacker.TrySignIn([]*testkit.Auth{w.Auth, other, third}[i%3], "wrong", "")
 		require.Equal(t, codes.Unauthenticated, status.Code(err))
 		w.Clock.Advance(time.Second)
 	}
@@ -95,12 +95,12 @@ func TestDH32_UnknownNamesAreLimitedLikeKnownOnes(t *testing.T) {
 func TestDH32_ARaceOfTwentyLetsFiveThrough(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t)
-	other := w.Replica()
+	other, third := w.Replica(), w.Replica()
 	var through atomic.Int32
 	var race sync.WaitGroup
 	for i := range 20 {
 		race.Go(func() {
-			auth := []*testkit.Auth{w.Auth, other}[i%2]
+			auth := []*testkit.Auth{w.Auth, other, third}[i%3]
 			_, err := auth.SignIn(w.Context(), &authv1.SignInRequest{Username: "nobody", Password: "x", Client: &authv1.Client{Address: "192.0.2.1"}})
 			switch status.Code(err) {
 			case codes.Unauthenticated:
@@ -119,10 +119,10 @@ func TestDH33_TheSixtyFirstRequestIsLimitedAcrossReplicas(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t)
 	root := w.Superadmin()
-	other := w.Replica()
+	other, third := w.Replica(), w.Replica()
 	w.Clock.Advance(time.Minute)
 	ask := func(i int) error {
-		_, err := root.Admit([]*testkit.Auth{w.Auth, other}[i%2], accessv1.Service_SERVICE_RECORDS, i%3 == 0)
+		_, err := root.Admit([]*testkit.Auth{w.Auth, other, third}[i%3], accessv1.Service_SERVICE_RECORDS, i%4 == 0)
 		return err
 	}
 	for i := range 60 {
@@ -142,7 +142,7 @@ func TestDH33_ARaceAcrossReplicasAndSessionsLetsSixtyThrough(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t)
 	root := w.Superadmin()
-	other := w.Replica()
+	other, third := w.Replica(), w.Replica()
 	w.Clock.Advance(time.Minute)
 	first := *root
 	root.SignIn()
@@ -152,7 +152,7 @@ func TestDH33_ARaceAcrossReplicasAndSessionsLetsSixtyThrough(t *testing.T) {
 	for i := range 100 {
 		race.Go(func() {
 			p := []*testkit.Person{&first, &second}[i/2%2]
-			_, err := p.Admit([]*testkit.Auth{w.Auth, other}[i%2], accessv1.Service_SERVICE_RECORDS, false)
+			_, err := p.Admit([]*testkit.Auth{w.Auth, other, third}[i%3], accessv1.Service_SERVICE_RECORDS, false)
 			switch status.Code(err) {
 			case codes.OK:
 				through.Add(1)

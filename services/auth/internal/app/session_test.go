@@ -173,7 +173,7 @@ func TestDH28_NoSequenceReachesFiveSessions(t *testing.T) {
 	})
 }
 
-func TestDH29_FifteenMinutesIdle(t *testing.T) {
+func TestDH29_DMD10_FifteenMinutesIdle(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t)
 	root := w.Superadmin()
@@ -194,7 +194,7 @@ func TestDH29_FifteenMinutesIdle(t *testing.T) {
 	require.Equal(t, "root", events[len(events)-1].GetUsername())
 }
 
-func TestDH29_PollingDoesNotKeepASessionAlive(t *testing.T) {
+func TestDH29_DMD10_PollingDoesNotKeepASessionAlive(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t)
 	root := w.Superadmin()

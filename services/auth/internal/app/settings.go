@@ -4,6 +4,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"runtime"
 	"strings"
@@ -47,7 +48,9 @@ type Settings struct {
 	SMS      *sms.Config         `yaml:"sms"`
 	Session  Session             `yaml:"session"`
 	Argon2id password.Parameters `yaml:"argon2id"`
-	Passkeys passkey.Config      `yaml:"passkeys"`
+	// Passwords is what is asked of a new one.
+	Passwords password.Policy `yaml:"passwords"`
+	Passkeys  passkey.Config  `yaml:"passkeys"`
 	// WaivedGates are not enforced: training, attestation, baa. For installations without real patients.
 	WaivedGates []string `yaml:"waived_gates"`
 }
@@ -88,6 +91,7 @@ func (s *Settings) Validate() error {
 		{&s.Limits.SignInPerMinute, signInPerMinute}, {&s.Limits.RequestsPerMinute, requestsPerMinute},
 		{&s.Limits.Hashes, runtime.GOMAXPROCS(0)}, {&s.Limits.HashesWaiting, hashesWaiting},
 		{&s.Session.IdleMinutes, idleMinutes}, {&s.Session.AbsoluteHours, absoluteHours}, {&s.Session.Max, maxSessions},
+		{&s.Passwords.MinLength, password.DefaultLength},
 	} {
 		if *preset.value == 0 {
 			*preset.value = preset.usual
@@ -108,6 +112,10 @@ func (s *Settings) Validate() error {
 	}
 	if s.Session.IdleMinutes > idleMinutes || s.Session.AbsoluteHours > absoluteHours || s.Session.Max > maxSessions {
 		found = append(found, errors.New("session: at most idle_minutes: 15, absolute_hours: 12 and max: 4"))
+	}
+	if n := s.Passwords.MinLength; n < password.LeastLength || n > password.MostLength {
+		found = append(found, fmt.Errorf("passwords.min_length: must be %d to %d (SP 800-63B-4 section 3.1.1.2)",
+			password.LeastLength, password.MostLength))
 	}
 	public, err := url.Parse(s.PublicURL)
 	if err != nil || public.Scheme != "https" || public.Host == "" || public.RawQuery != "" || public.Fragment != "" {

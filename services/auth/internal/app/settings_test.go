@@ -31,7 +31,7 @@ func TestTheShippedConfigurationLoadsAndStatesTheDefaults(t *testing.T) {
 	require.NoError(t, err)
 	var tree map[string]any
 	require.NoError(t, yaml.Unmarshal(raw, &tree))
-	for _, optional := range []string{"limits", "session", "argon2id", "telemetry"} {
+	for _, optional := range []string{"limits", "session", "argon2id", "passwords", "telemetry"} {
 		delete(tree, optional)
 	}
 	delete(tree["database"].(map[string]any), "max_connections")
@@ -45,6 +45,7 @@ func TestTheShippedConfigurationLoadsAndStatesTheDefaults(t *testing.T) {
 	require.NoError(t, config.Load(file, &defaults))
 	require.Equal(t, defaults.Session, stated.Session)
 	require.Equal(t, defaults.Argon2id, stated.Argon2id)
+	require.Equal(t, defaults.Passwords, stated.Passwords)
 	require.Equal(t, defaults.Limits.SignInPerMinute, stated.Limits.SignInPerMinute)
 	require.Equal(t, defaults.Limits.RequestsPerMinute, stated.Limits.RequestsPerMinute)
 	require.Equal(t, defaults.Limits.Hashes, stated.Limits.Hashes)
@@ -55,6 +56,7 @@ func TestTheShippedConfigurationLoadsAndStatesTheDefaults(t *testing.T) {
 	require.Equal(t, 5, defaults.Limits.SignInPerMinute)
 	require.Equal(t, 60, defaults.Limits.RequestsPerMinute)
 	require.Equal(t, password.Default, defaults.Argon2id)
+	require.Equal(t, 15, defaults.Passwords.MinLength)
 	require.Equal(t, 24*time.Hour, invite.Life)
 }
 
@@ -69,6 +71,8 @@ func TestSettingsThatWouldWeakenAClaimStopTheStart(t *testing.T) {
 		"longer sessions":    {"absolute_hours: 12", "absolute_hours: 13", "session"},
 		"more sessions":      {"max: 4", "max: 5", "session"},
 		"negative limit":     {"sign_in_per_minute: 5", "sign_in_per_minute: -1", "sign_in_per_minute"},
+		"short passwords":    {"min_length: 15", "min_length: 7", "min_length"},
+		"endless passwords":  {"min_length: 15", "min_length: 65", "min_length"},
 		"weak hashes":        {"memory_kib: 19456", "memory_kib: 4096", "memory_kib"},
 		"one pass":           {"passes: 2", "passes: 1", "memory_kib"},
 		"plain public URL":   {"https://care", "http://care", "public_url"},

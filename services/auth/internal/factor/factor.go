@@ -29,13 +29,14 @@ const enrolmentLife = 15 * time.Minute
 
 // Factors works on the factors of signed-in users.
 type Factors struct {
-	Store    *store.Store
-	Sessions *session.Sessions
-	Limiter  *limit.Limiter
-	Failures *guard.Failures
-	Hasher   *password.Hasher
-	Sealer   *seal.Sealer
-	Now      func() time.Time
+	Store     *store.Store
+	Sessions  *session.Sessions
+	Limiter   *limit.Limiter
+	Failures  *guard.Failures
+	Hasher    *password.Hasher
+	Passwords password.Policy
+	Sealer    *seal.Sealer
+	Now       func() time.Time
 }
 
 var (
@@ -198,7 +199,7 @@ func (f *Factors) raise(ctx context.Context, tx *store.Tx, opening *session.Open
 			return nil, session.ErrOver
 		}
 		recorder := evidence.From(ctx)
-		return append(opening.Events(recorder), recorder.Event(evidence.Resource(session.Name(opened.ID), 0))), nil
+		return append(opening.Events(recorder), recorder.Event(evidence.Resource(session.Name(opened.ID), 0), evidence.Reason("TOTP_CODE"))), nil
 	})
 	if err != nil {
 		return session.Opened{}, err
@@ -257,7 +258,7 @@ func (f *Factors) acceptable(ctx context.Context, c *caller.Caller, current, nex
 	if err != nil {
 		return err
 	}
-	return password.Check("new_password", next, []string{user.Username, user.DisplayName, string(email)})
+	return f.Passwords.Check("new_password", next, []string{user.Username, user.DisplayName, string(email)})
 }
 
 // credentials are a user's, and what the caller's session was opened with so far.

@@ -28,11 +28,12 @@ const Life = 24 * time.Hour
 
 // Invites makes and accepts invitations.
 type Invites struct {
-	Store    *store.Store
-	Sessions *session.Sessions
-	Limiter  *limit.Limiter
-	Hasher   *password.Hasher
-	Sealer   *seal.Sealer
+	Store     *store.Store
+	Sessions  *session.Sessions
+	Limiter   *limit.Limiter
+	Hasher    *password.Hasher
+	Passwords password.Policy
+	Sealer    *seal.Sealer
 	// PublicURL is where users reach the front end; the link leads there.
 	PublicURL string
 	// Queued is told after an invitation's mail was queued.
@@ -104,7 +105,7 @@ func (i *Invites) Accept(ctx context.Context, secret, chosen string, client sess
 	if err != nil {
 		return session.Opened{}, err
 	}
-	if err := password.Check("password", chosen, []string{invitation.Username, invitation.DisplayName, string(email)}); err != nil {
+	if err := i.Passwords.Check("password", chosen, []string{invitation.Username, invitation.DisplayName, string(email)}); err != nil {
 		return session.Opened{}, err
 	}
 	hash, err := i.Hasher.Hash(ctx, chosen)

@@ -13,7 +13,7 @@ import (
 )
 
 // commonList holds passwords that turned up in breaches, the most common ones of at least
-// MinLength characters, folded and sorted: passwords.json of the npm package
+// LeastLength characters, folded and sorted: passwords.json of the npm package
 // @zxcvbn-ts/language-common 4.1.3 (MIT).
 //
 //go:embed common.txt.gz

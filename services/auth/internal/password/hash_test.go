@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestDC11_PasswordsAreArgon2idStringsThatNameTheirParameters(t *testing.T) {
+func TestDC11_DX11_PasswordsAreArgon2idStringsThatNameTheirParameters(t *testing.T) {
 	t.Parallel()
 	h, err := NewHasher(Default, 1, 1)
 	require.NoError(t, err)

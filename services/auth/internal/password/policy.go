@@ -14,12 +14,15 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 )
 
-// Bounds of a password in characters, counted as Unicode code points. Eight
-// suffices because a second factor is always asked for (SP 800-63B-4 section 3.1.1.2).
+// Bounds of a password in characters, counted as Unicode code points (SP 800-63B-4
+// section 3.1.1.2): fifteen where the password may stand alone, eight where a second
+// factor is always asked for, and nobody may ask for more than sixty-four.
 const (
-	MinLength = 8
-	MaxLength = 256
-	MinScore  = 3
+	DefaultLength = 15
+	LeastLength   = 8
+	MostLength    = 64
+	MaxLength     = 256
+	MinScore      = 3
 	// zxcvbn's time grows with the cube of the length; what comes after this many
 	// characters can only make the password stronger.
 	scored = 64
@@ -30,14 +33,20 @@ const (
 // normalise makes one password out of the ways in which keyboards compose it (SP 800-63B: NFKC).
 func normalise(password string) string { return norm.NFKC.String(password) }
 
+// Policy is what an installation asks of a new password, besides what nobody can turn off.
+type Policy struct {
+	// MinLength is from LeastLength to MostLength.
+	MinLength int `yaml:"min_length"`
+}
+
 // Check says whether a password may be chosen. Words are what an attacker knows
 // about the user: sign-in name, display name, mail address. The error names
 // the weakness and how to mend it, and never repeats the password.
-func Check(field, password string, words []string) error {
+func (p Policy) Check(field, password string, words []string) error {
 	text := normalise(password)
 	switch length := utf8.RuneCountInString(text); {
-	case length < MinLength:
-		return weak(field, fmt.Sprintf("use at least %d characters", MinLength))
+	case length < p.MinLength:
+		return weak(field, fmt.Sprintf("use at least %d characters", p.MinLength))
 	case length > MaxLength:
 		return weak(field, fmt.Sprintf("use at most %d characters", MaxLength))
 	}

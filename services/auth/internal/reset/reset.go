@@ -32,6 +32,7 @@ type Resets struct {
 	Store     *store.Store
 	Limiter   *limit.Limiter
 	Hasher    *password.Hasher
+	Passwords password.Policy
 	Sealer    *seal.Sealer
 	Notices   *notice.Notices
 	PublicURL string
@@ -118,7 +119,7 @@ func (r *Resets) Perform(ctx context.Context, secret, chosen string, client sess
 	if err != nil {
 		return err
 	}
-	if err := password.Check("new_password", chosen, []string{reset.Username, reset.DisplayName, string(email)}); err != nil {
+	if err := r.Passwords.Check("new_password", chosen, []string{reset.Username, reset.DisplayName, string(email)}); err != nil {
 		return err
 	}
 	hash, err := r.Hasher.Hash(ctx, chosen)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"strings"
 
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
@@ -136,7 +137,8 @@ func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, ste
 		opened, _ := opening.Result()
 		result = Result{Opened: opened, Factors: account.Factors}
 		recorder, who := evidence.From(ctx), about(a, account)
-		event := recorder.Event(append(who, evidence.Session(opened.ID), evidence.Resource(session.Name(opened.ID), 0))...)
+		event := recorder.Event(append(who, evidence.Session(opened.ID), evidence.Resource(session.Name(opened.ID), 0),
+			evidence.Reason(reached(opened, account)))...)
 		return append(opening.Events(recorder, who...), event), nil
 	})
 	if err != nil {
@@ -147,6 +149,17 @@ func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, ste
 		return Result{}, s.refuse(ctx, a, account, stage, err)
 	}
 	return result, nil
+}
+
+// reached names, for the event, where a sign-in that passed stands with its second factor (claim DC-09).
+func reached(opened session.Opened, account store.SignIn) string {
+	switch {
+	case opened.Assurance >= accessv1.Assurance_ASSURANCE_AAL2:
+		return "SECOND_FACTOR_GIVEN"
+	case account.Factors != 0:
+		return "SECOND_FACTOR_DUE"
+	}
+	return "SECOND_FACTOR_NOT_SET_UP"
 }
 
 // refuse records which stage refused and returns the error for the client. If
