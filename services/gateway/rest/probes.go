@@ -43,7 +43,8 @@ func newProbes(auth reporter) *probes {
 
 // note reports the client without making it wait.
 func (p *probes) note(r *http.Request) {
-	if !probe(r.URL.Path) {
+	// Another site's page can make its readers' browsers ask for such a path; they are no scanners.
+	if !probe(r.URL.Path) || r.Header.Get("Sec-Fetch-Site") == "cross-site" {
 		return
 	}
 	select {

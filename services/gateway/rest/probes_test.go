@@ -27,6 +27,9 @@ func TestDH39_OnlyPathsOfScannersAreReported(t *testing.T) {
 	for _, path := range []string{"/v1/patients", "/v1/nothing", "/environment", "/favicon.ico", "/v1/users/git"} {
 		p.note(httptest.NewRequest(http.MethodGet, path, nil))
 	}
+	lured := httptest.NewRequest(http.MethodGet, "/.env", nil)
+	lured.Header.Set("Sec-Fetch-Site", "cross-site")
+	p.note(lured)
 	for _, path := range []string{"/.env", "/.git/config", "/WP-login.php", "/a/phpMyAdmin/index.php"} {
 		p.note(httptest.NewRequest(http.MethodGet, path, nil))
 		select {
