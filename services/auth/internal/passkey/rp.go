@@ -176,6 +176,9 @@ func (r *RelyingParty) Register(challenge, handle, answer []byte) (Registered, e
 	if len(answer) > MaxCredentialBytes || len(challenge) != ChallengeBytes {
 		return Registered{}, errRefused
 	}
+	if err := strict(answer, "clientDataJSON", "attestationObject"); err != nil {
+		return Registered{}, err
+	}
 	parsed, err := protocol.ParseCredentialCreationResponseBytes(answer)
 	if err != nil {
 		return Registered{}, err
@@ -189,6 +192,9 @@ func (r *RelyingParty) Register(challenge, handle, answer []byte) (Registered, e
 	}
 	if len(made.ID) == 0 || len(made.ID) > maxID || len(made.PublicKey) > maxKeyBytes {
 		return Registered{}, errRefused
+	}
+	if err := usable(made.PublicKey); err != nil {
+		return Registered{}, err
 	}
 	result := Registered{
 		ID: made.ID, PublicKey: made.PublicKey, SignCount: int64(made.Authenticator.SignCount),
@@ -223,6 +229,9 @@ func (a Answer) Credential() []byte { return a.parsed.RawID }
 func Read(answer []byte) (Answer, error) {
 	if len(answer) > MaxCredentialBytes {
 		return Answer{}, errRefused
+	}
+	if err := strict(answer, "clientDataJSON", "authenticatorData", "signature", "userHandle"); err != nil {
+		return Answer{}, err
 	}
 	parsed, err := protocol.ParseCredentialRequestResponseBytes(answer)
 	if err != nil {
