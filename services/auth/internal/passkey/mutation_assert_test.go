@@ -23,6 +23,7 @@ const (
 	malformed = "PASSKEY_MALFORMED"
 	unknown   = "PASSKEY_UNKNOWN"
 	wrong     = "PASSKEY_WRONG"
+	stolen    = "PASSKEY_TAKEN"
 )
 
 // clientDataMutations break the client data of either kind of answer (WebAuthn L3 section 5.8.1).
@@ -104,7 +105,7 @@ func messageMutations() []mutation {
 
 // assertionMutations break what only an assertion has (WebAuthn L3 section 7.2). What
 // is changed before signing is signed; the signature is good but where it is the point.
-func (c *clinic) assertionMutations() []mutation {
+func assertionMutations(other *phone) []mutation {
 	shorter := func(n int) func(*forgery) {
 		return func(f *forgery) { f.data = func(data []byte) []byte { return data[:n] } }
 	}
@@ -138,7 +139,7 @@ func (c *clinic) assertionMutations() []mutation {
 
 		{"credential that nobody has", func(f *forgery) { f.id = newPhone().credential.ID }, unknown},
 		{"credential id of 1024 bytes", func(f *forgery) { f.id = make([]byte, 1024) }, malformed},
-		{"user handle of another user", func(f *forgery) { f.handle = c.other.Options.UserHandle }, wrong},
+		{"user handle of another user", func(f *forgery) { f.handle = other.Options.UserHandle }, wrong},
 		{"user handle that is the sign-in name", func(f *forgery) { f.handle = []byte("dr.smith") }, wrong},
 		{"user handle cut short", func(f *forgery) { f.handle = f.handle[:32] }, wrong},
 		{"user handle with padding", written("userHandle", func(s string) string { return s + "==" }), malformed},
@@ -149,25 +150,25 @@ func (c *clinic) assertionMutations() []mutation {
 }
 
 // signInMutations are wrong only where nobody said before who answers.
-func (c *clinic) signInMutations() []mutation {
+func signInMutations(other *phone) []mutation {
 	return []mutation{
 		{"no user handle", func(f *forgery) { f.handle = nil }, wrong},
 		{"empty user handle", func(f *forgery) { f.handle = []byte{} }, wrong},
-		{"another user's credential with the own key and handle", func(f *forgery) { f.id = c.other.credential.ID }, wrong},
+		{"another user's credential with the own key and handle", func(f *forgery) { f.id = other.credential.ID }, wrong},
 		{"another user's credential and handle with the own key", func(f *forgery) {
-			f.id, f.handle = c.other.credential.ID, c.other.Options.UserHandle
+			f.id, f.handle = other.credential.ID, other.Options.UserHandle
 		}, wrong},
 	}
 }
 
 // stepUpMutations are wrong only where the session says who must answer.
-func (c *clinic) stepUpMutations() []mutation {
+func stepUpMutations(other *phone) []mutation {
 	return []mutation{
 		{"another user's passkey", func(f *forgery) {
-			f.id, f.key, f.handle = c.other.credential.ID, c.other.credential.Key, c.other.Options.UserHandle
+			f.id, f.key, f.handle = other.credential.ID, other.credential.Key, other.Options.UserHandle
 		}, unknown},
 		{"another user's passkey without a handle", func(f *forgery) {
-			f.id, f.key, f.handle = c.other.credential.ID, c.other.credential.Key, nil
+			f.id, f.key, f.handle = other.credential.ID, other.credential.Key, nil
 		}, unknown},
 	}
 }
@@ -192,15 +193,15 @@ func good(*forgery) {}
 func TestDH26_EveryMutationOfAnAssertionIsRefused(t *testing.T) {
 	t.Parallel()
 	c := newClinic(t)
-	common := slices.Concat(clientDataMutations(), flagMutations(), messageMutations(), c.assertionMutations())
+	common := slices.Concat(clientDataMutations(), flagMutations(), messageMutations(), assertionMutations(c.other))
 	for _, way := range []struct {
 		name   string
 		begin  func() begun
 		finish func(string, []byte) error
 		rows   []mutation
 	}{
-		{"sign-in", c.beginSignIn, c.finishSignIn, slices.Concat(common, c.signInMutations())},
-		{"step-up", c.beginStepUp, c.finishStepUp, slices.Concat(common, c.stepUpMutations())},
+		{"sign-in", c.beginSignIn, c.finishSignIn, slices.Concat(common, signInMutations(c.other))},
+		{"step-up", c.beginStepUp, c.finishStepUp, slices.Concat(common, stepUpMutations(c.other))},
 	} {
 		pass := func(t *testing.T) {
 			t.Helper()

@@ -42,12 +42,14 @@ type phone struct {
 	credential virtualwebauthn.Credential
 }
 
+// fullKey is how long a key on P-256 is in COSE.
+const fullKey = 77
+
 // newPhone draws keys until none of the coordinates starts with a zero, which
 // virtualwebauthn leaves out although COSE keeps it.
 func newPhone() *phone {
-	const full = 77
 	credential := virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2)
-	for len(credential.Key.AttestationData()) != full {
+	for len(credential.Key.AttestationData()) != fullKey {
 		credential = virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2)
 	}
 	return &phone{virtualwebauthn.NewAuthenticator(), credential}

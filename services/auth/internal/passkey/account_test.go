@@ -1,0 +1,143 @@
+package passkey_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
+	"github.com/carekeep/carekeep/services/auth/internal/testkit"
+)
+
+// A good answer opens nothing once its passkey or its account was taken away, not even
+// where the ceremony had begun before, and nobody learns which it was.
+func TestDH26_APasskeyOpensNothingOnceItOrItsAccountIsTakenAway(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	guard := authv1.NewDeviceServiceClient(c.Auth.Dial("gateway"))
+	report := func(p *testkit.Person) error {
+		_, err := guard.ReportCompromise(p.Context(), &authv1.ReportCompromiseRequest{})
+		return err
+	}
+	for _, row := range []struct {
+		name, stage string
+		take        func(p *testkit.Person, passkey string) error
+	}{
+		{"removed", unknown, func(p *testkit.Person, passkey string) error {
+			_, err := c.DeletePasskey(p.Context(), &authv1.DeletePasskeyRequest{Name: passkey})
+			return err
+		}},
+		{"disabled", "USER_DISABLED", func(p *testkit.Person, _ string) error {
+			_, err := c.Auth.DisableUser(c.smith.Context(), &authv1.DisableUserRequest{Name: p.User})
+			return err
+		}},
+		{"frozen", "ACCOUNT_FROZEN", func(p *testkit.Person, _ string) error { return report(p) }},
+		{"closed", "ACCOUNT_CLOSED", func(p *testkit.Person, _ string) error {
+			if err := report(p); err != nil {
+				return err
+			}
+			_, err := guard.ThawUser(c.smith.Context(), &authv1.ThawUserRequest{Name: p.User})
+			return err
+		}},
+		{"practice", "PRACTICE_DISABLED", func(*testkit.Person, string) error { // the last row: it is everybody's
+			found, err := c.Auth.GetPractice(c.root.Context(), &authv1.GetPracticeRequest{Name: c.smith.Practice})
+			if err != nil {
+				return err
+			}
+			found.Disabled = true
+			_, err = c.Auth.UpdatePractice(c.root.Context(), &authv1.UpdatePracticeRequest{Practice: found})
+			return err
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			user, ph := c.NewUser(c.smith, "dr."+row.name, accessv1.RoleKind_ROLE_KIND_DOCTOR, ""), newPhone()
+			added, err := c.register(user, ph, "phone")
+			require.NoError(t, err)
+			ph.credential.Counter++
+			opened, err := c.signIn(ph, user)
+			require.NoError(t, err)
+			user.Session = opened.GetSessionToken()
+
+			early := c.beginSignIn()
+			require.NoError(t, row.take(user, added.GetPasskey().GetName()))
+			before := c.kept()
+			ph.credential.Counter++
+			c.refused(t, c.finishSignIn(early.id, ph.assertion(t, early.options, good)), signing, row.stage, before)
+			late := c.beginSignIn()
+			ph.credential.Counter++
+			c.refused(t, c.finishSignIn(late.id, ph.assertion(t, late.options, good)), signing, row.stage, before)
+		})
+	}
+}
+
+// A counter that does not go up may mean a copy of the passkey and proves none (WebAuthn L3
+// section 6.1.1): its user comes in, with an event of high risk and a mail.
+func TestDH26_ACounterThatDoesNotGoUpIsASignalOfRisk(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	const warning = "A passkey may have been copied"
+	warnings := func() (n int) {
+		for _, m := range c.Inbox.Messages(c.smith.Email) {
+			if strings.Contains(m.Text, warning) {
+				n++
+			}
+		}
+		return n
+	}
+	sent := 0
+	for _, way := range c.ways()[1:] {
+		_, err := c.admin.Exec(t.Context(), "UPDATE passkeys SET sign_count = 0")
+		require.NoError(t, err)
+		for _, step := range []struct {
+			counter uint32
+			risky   bool
+			stored  int64
+		}{
+			{1000, false, 1000},
+			{1000, true, 1000},
+			{999, true, 1000},
+			{0, true, 1000},
+			{1001, false, 1001},
+			{1<<32 - 1, false, 1<<32 - 1},
+			{1, true, 1<<32 - 1},
+		} {
+			ceremony := way.begin()
+			require.NoError(t, way.finish(ceremony.id, c.phone.assertion(t, ceremony.options, func(f *forgery) { f.counter = step.counter })))
+			require.Equal(t, step.stored, c.stored(t), "a counter is never lowered")
+			last := c.last()
+			require.Equal(t, signing, last.GetAction())
+			require.Equal(t, auditv1.Outcome_OUTCOME_OK, last.GetOutcome())
+			require.Equal(t, step.risky, last.GetRisk() == auditv1.Risk_RISK_HIGH, step.counter)
+			require.Equal(t, step.risky, last.GetReason() == "PASSKEY_COUNTER", step.counter)
+			if step.risky {
+				sent++
+				require.Eventually(t, func() bool { return warnings() == sent }, 30*time.Second, 20*time.Millisecond)
+			}
+		}
+	}
+	require.Equal(t, sent, warnings(), "each time and no other time")
+}
+
+// Authenticators that do not count say 0 for ever.
+func TestDH26_ACounterOfZeroIsNoSignal(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	for _, way := range c.ways()[1:] {
+		for range 2 {
+			ceremony := way.begin()
+			require.NoError(t, way.finish(ceremony.id, c.phone.assertion(t, ceremony.options, func(f *forgery) { f.counter = 0 })))
+			require.NotEqual(t, "PASSKEY_COUNTER", c.last().GetReason())
+		}
+	}
+}
+
+func (c *clinic) stored(t *testing.T) (count int64) {
+	t.Helper()
+	require.NoError(t, c.admin.QueryRow(t.Context(), "SELECT sign_count FROM passkeys WHERE id = $1",
+		strings.TrimPrefix(c.smithName, "passkeys/")).Scan(&count))
+	return count
+}
