@@ -3,6 +3,7 @@ module github.com/carekeep/carekeep/tests
 go 1.26.0
 
 require (
+	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.2
 	github.com/alecthomas/kong v1.17.0
 	github.com/carekeep/carekeep/gen v0.0.0
 	github.com/carekeep/carekeep/libs v0.0.0
@@ -13,10 +14,10 @@ require (
 	github.com/nats-io/nats.go v1.55.0
 	github.com/tidwall/sjson v1.2.5
 	google.golang.org/genproto/googleapis/api v0.0.0-20261019180522-ce908d29299b
+	pgregory.net/rapid v1.3.0
 )
 
 require (
-	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.2 // indirect
 	github.com/boombuler/barcode v1.0.1-0.20190219062509-6c824513bacc // indirect
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect

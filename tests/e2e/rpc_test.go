@@ -57,10 +57,14 @@ func allRPCs(t *testing.T) []rpc {
 
 // invoke sends one empty request and returns the error.
 func (r rpc) invoke(ctx context.Context, conn *grpc.ClientConn, token string) error {
+	return r.send(ctx, conn, token, dynamicpb.NewMessage(r.method.Input()))
+}
+
+// send sends one request and returns the error.
+func (r rpc) send(ctx context.Context, conn *grpc.ClientConn, token string, request *dynamicpb.Message) error {
 	if token != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, caller.MetadataKey, token)
 	}
-	request := dynamicpb.NewMessage(r.method.Input())
 	answer := dynamicpb.NewMessage(r.method.Output())
 	if !r.method.IsStreamingClient() && !r.method.IsStreamingServer() {
 		return conn.Invoke(ctx, r.full, request, answer)
