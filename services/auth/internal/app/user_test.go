@@ -241,19 +241,20 @@ func TestTheLastAdministratorStays(t *testing.T) {
 	_, err := w.Auth.DisableUser(root.Context(), &authv1.DisableUserRequest{Name: root.User})
 	requireReason(t, err, codes.FailedPrecondition, "LAST_ADMINISTRATOR")
 	alice := w.NewPractice(root, "alice")
-	_, err = w.Auth.UpdateUser(alice.Context(), &authv1.UpdateUserRequest{User: &authv1.User{Name: alice.User, Role: doctor, Etag: "1"}})
+	_, err = w.Auth.DisableUser(alice.Context(), &authv1.DisableUserRequest{Name: alice.User})
 	requireReason(t, err, codes.FailedPrecondition, "LAST_ADMINISTRATOR")
-
 	second := w.NewUser(alice, "second", admin, "")
 	results := make(chan error, 2)
-	// Both are admitted before either is disabled.
-	contexts := []context.Context{alice.Context(), second.Context()}
-	for i, other := range []string{second.User, alice.User} {
-		go func() {
-			_, err := w.Auth.DisableUser(contexts[i], &authv1.DisableUserRequest{Name: other})
-			results <- err
-		}()
-	}
+	// Both are admitted before either is disabled or gets another role.
+	hers, theirs := alice.Context(), second.Context()
+	go func() {
+		_, err := w.Auth.DisableUser(hers, &authv1.DisableUserRequest{Name: second.User})
+		results <- err
+	}()
+	go func() {
+		_, err := w.Auth.UpdateUser(theirs, &authv1.UpdateUserRequest{User: &authv1.User{Name: alice.User, Role: doctor, Etag: "1"}})
+		results <- err
+	}()
 	failed := 0
 	for range 2 {
 		if err := <-results; err != nil {
@@ -261,7 +262,21 @@ func TestTheLastAdministratorStays(t *testing.T) {
 			failed++
 		}
 	}
-	require.Equal(t, 1, failed, "two who disable each other at the same moment leave one")
+	require.Equal(t, 1, failed, "two who remove each other at the same moment leave one")
+}
+
+func TestDC29_NobodyChangesTheirOwnRole(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t, wide)
+	alice := w.NewPractice(w.Superadmin(), "alice")
+	w.NewUser(alice, "second", admin, "")
+	_, err := w.Auth.UpdateUser(alice.Context(), &authv1.UpdateUserRequest{User: &authv1.User{Name: alice.User, Role: doctor, Etag: "1"}})
+	requireReason(t, err, codes.PermissionDenied, "SELF_ASSIGNMENT")
+	require.Equal(t, admin, alice.Caller(records).Role)
+	_, err = w.Auth.UpdateUser(alice.Context(), &authv1.UpdateUserRequest{User: &authv1.User{
+		Name: alice.User, DisplayName: "Alice A.", Role: admin, Etag: "1",
+	}})
+	require.NoError(t, err, "the name is their own affair")
 }
 
 func TestListsPage(t *testing.T) {

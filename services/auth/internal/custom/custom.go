@@ -40,7 +40,6 @@ var (
 			WithField("display_name", "is taken")
 	errNotFound = errs.New(errs.KindNotFound, "ROLE_NOT_FOUND", "there is no such custom role")
 	errHeld     = errs.New(errs.KindPrecondition, "ROLE_HELD", "somebody holds the role; give them another one first")
-	errSelf     = errs.New(errs.KindDenied, "SELF_ASSIGNMENT", "nobody changes their own role; ask another administrator")
 	errMismatch = errs.New(errs.KindPrecondition, "ROLE_MISMATCH",
 		"the custom role is made from another kind or template than the user's, or the user is disabled")
 )
@@ -115,7 +114,7 @@ func (r *Roles) Update(ctx context.Context, c *caller.Caller, id uuid.UUID, vers
 	case !ok:
 		return Role{}, errNotFound
 	case own.Found():
-		return Role{}, errSelf
+		return Role{}, user.ErrSelf
 	}
 	held, err := within(before.Role(), list)
 	if err != nil {
@@ -156,7 +155,7 @@ func (r *Roles) Delete(ctx context.Context, c *caller.Caller, id uuid.UUID) erro
 // Assign gives a user a custom role; uuid.Nil takes it back. Grants and training of the old role end.
 func (r *Roles) Assign(ctx context.Context, c *caller.Caller, target, id uuid.UUID) error {
 	if target == c.User {
-		return errSelf
+		return user.ErrSelf
 	}
 	read := r.Store.In(c.Practice)
 	foundUser, found := read.User(target), read.CustomRole(id)

@@ -83,6 +83,9 @@ func newRole(c *caller.Caller, before store.User, change Change) (*roles.Role, e
 	if role == before.Role() {
 		return nil, nil
 	}
+	if before.ID == c.User {
+		return nil, ErrSelf // an administrator reads no chart, and could make themself a doctor
+	}
 	if err := grantable(c.Practice, role); err != nil {
 		return nil, err
 	}

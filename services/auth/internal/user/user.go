@@ -37,6 +37,7 @@ type User struct {
 var (
 	ErrNotFound = errs.New(errs.KindNotFound, "USER_NOT_FOUND", "there is no such user")
 	ErrStale    = errs.New(errs.KindConflict, "ETAG_STALE", "it was changed since it was read; read it again and repeat the change")
+	ErrSelf     = errs.New(errs.KindDenied, "SELF_ASSIGNMENT", "nobody changes their own role; ask another administrator")
 )
 
 var (
