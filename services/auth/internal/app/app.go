@@ -208,11 +208,15 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	})
 	authv1.RegisterMessageServiceServer(a.Server, &api.Messages{SMS: a.sms})
 	notices := a.notices.Notices
+	resets := &reset.Resets{
+		Store: l.store, Limiter: limiter, Hasher: hasher, Passwords: s.Passwords, Sealer: l.sealer, Notices: notices,
+		PublicURL: s.PublicURL, Queued: a.mailer.Poke,
+	}
+	if err := resets.Prepare(ctx); err != nil {
+		return fmt.Errorf("resets: %w", err)
+	}
 	authv1.RegisterGuardServiceServer(a.Server, &api.GuardService{
-		Guard: &guard.Guard{Store: l.store, Limiter: limiter, Users: service.Users, Notices: notices},
-		Resets: &reset.Resets{
-			Store: l.store, Limiter: limiter, Hasher: hasher, Passwords: s.Passwords, Sealer: l.sealer, Notices: notices, PublicURL: s.PublicURL, Queued: a.mailer.Poke,
-		},
+		Guard: &guard.Guard{Store: l.store, Limiter: limiter, Users: service.Users, Notices: notices}, Resets: resets,
 	})
 	authv1.RegisterGovernanceServiceServer(a.Server, a.governance())
 	return a.passkeys(s, o, limiter, service)

@@ -75,6 +75,7 @@ func TestSettingsThatWouldWeakenAClaimStopTheStart(t *testing.T) {
 		"endless passwords":  {"min_length: 15", "min_length: 65", "min_length"},
 		"weak hashes":        {"memory_kib: 19456", "memory_kib: 4096", "memory_kib"},
 		"one pass":           {"passes: 2", "passes: 1", "memory_kib"},
+		"passkeys of an IP":  {"https://care.example.org", "https://192.0.2.1", "rp_id"},
 		"plain public URL":   {"https://care", "http://care", "public_url"},
 		"plain mail":         {"tls: required", "tls: none-local", "loopback"},
 		"unknown mail TLS":   {"tls: required", "tls: maybe", "tls"},

@@ -86,6 +86,31 @@ func TestSignInTimeTellsNobodyWhoExists(t *testing.T) {
 	}
 }
 
+// Whoever asks for a reset learns no more, though a mail leaves for one and not for the other.
+func TestResetTimeTellsNobodyWhoExists(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t, wide)
+	root := w.Superadmin()
+	took := map[string][]time.Duration{}
+	for range 60 {
+		names := []string{root.Username, "nobody"}
+		if rand.IntN(2) == 0 {
+			names[0], names[1] = names[1], names[0]
+		}
+		for _, name := range names {
+			begun := time.Now()
+			_, err := guardOf(w.Auth).RequestPasswordReset(w.Context(), &authv1.RequestPasswordResetRequest{
+				Username: name, Client: &authv1.Client{Address: "192.0.2.1"},
+			})
+			took[name] = append(took[name], time.Since(begun))
+			require.NoError(t, err)
+		}
+	}
+	share := slower(took["nobody"], took[root.Username])
+	t.Logf("a name that nobody has takes longer in %.2f of the pairs", share)
+	require.InDelta(t, 0.5, share, 0.3)
+}
+
 // slower is how often a value of a is the larger one of a pair from a and b.
 func slower(a, b []time.Duration) float64 {
 	n := 0

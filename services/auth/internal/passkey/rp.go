@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -42,6 +43,9 @@ func (c *Config) Derive(public *url.URL) error {
 		c.Origins = []string{"https://" + strings.ToLower(public.Host)}
 	}
 	var found []error
+	if net.ParseIP(strings.Trim(c.RPID, "[]")) != nil {
+		found = append(found, errors.New("passkeys.rp_id: browsers bind passkeys to a domain, not to an IP address; name one here and its origins in passkeys.origins"))
+	}
 	for _, origin := range c.Origins {
 		u, err := url.Parse(origin)
 		if err != nil || origin != "https://"+u.Host || u.Hostname() != c.RPID && !strings.HasSuffix(u.Hostname(), "."+c.RPID) {

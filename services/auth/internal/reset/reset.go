@@ -37,14 +37,21 @@ type Resets struct {
 	Notices   *notice.Notices
 	PublicURL string
 	Queued    func()
+	decoy     string // opened where there is no user, so that it takes as long
+}
+
+// Prepare must come before the first request.
+func (r *Resets) Prepare(ctx context.Context) (err error) {
+	r.decoy, err = r.Sealer.Seal(ctx, seal.Email, uuid.Nil, []byte("nobody@invalid"))
+	return err
 }
 
 var errInvalid = errs.New(errs.KindUnauthenticated, "RESET_INVALID",
 	"the token is wrong, used or older than 30 minutes; ask for a new one")
 
 // Request queues a mail with a token, if there is such a user. It does the same
-// work for a name that does not exist, as far as a client can measure: one seal
-// and one write; the mail itself leaves later, from the queue.
+// work for a name that does not exist, as far as a client can measure: opening an
+// address, sealing a mail, one write; the mail itself leaves later, from the queue.
 func (r *Resets) Request(ctx context.Context, username string, client session.Client) error {
 	username = strings.ToLower(username)
 	account, known, err := r.Limiter.Recovery(ctx, username, client.Address)
@@ -58,11 +65,13 @@ func (r *Resets) Request(ctx context.Context, username string, client session.Cl
 		return err
 	}
 	row, _ := found.One()
-	address := []byte("nobody@invalid")
+	owner, sealed := uuid.Nil, r.decoy
 	if known {
-		if address, err = r.Sealer.Open(ctx, seal.Email, account.User, row.EmailSealed); err != nil {
-			return err
-		}
+		owner, sealed = account.User, row.EmailSealed
+	}
+	address, err := r.Sealer.Open(ctx, seal.Email, owner, sealed)
+	if err != nil {
+		return err
 	}
 	secret := token.New(token.Reset)
 	queued, err := mail.Prepare(ctx, r.Sealer, mail.Message{To: string(address), Subject: "Your new carekeep password", Text: r.text(username, secret)}, Life)
