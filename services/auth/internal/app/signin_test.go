@@ -150,7 +150,7 @@ func carry(to, from net.Conn, delay time.Duration) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
-		time.Sleep(delay)
+		<-time.After(delay)
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return
