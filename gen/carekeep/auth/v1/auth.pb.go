@@ -320,6 +320,10 @@ type SignInResponse struct {
 	DeviceToken string `protobuf:"bytes,7,opt,name=device_token,json=deviceToken,proto3" json:"device_token,omitempty"`
 	// The second factors that the user could give now, the strongest first.
 	SecondFactors []Method `protobuf:"varint,8,rep,packed,name=second_factors,json=secondFactors,proto3,enum=carekeep.auth.v1.Method" json:"second_factors,omitempty"`
+	// Where the call changed a factor: how many other sessions of the user are still open, and how
+	// many were ended.
+	OtherSessions int32 `protobuf:"varint,9,opt,name=other_sessions,json=otherSessions,proto3" json:"other_sessions,omitempty"`
+	EndedSessions int32 `protobuf:"varint,10,opt,name=ended_sessions,json=endedSessions,proto3" json:"ended_sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -408,6 +412,20 @@ func (x *SignInResponse) GetSecondFactors() []Method {
 		return x.SecondFactors
 	}
 	return nil
+}
+
+func (x *SignInResponse) GetOtherSessions() int32 {
+	if x != nil {
+		return x.OtherSessions
+	}
+	return 0
+}
+
+func (x *SignInResponse) GetEndedSessions() int32 {
+	if x != nil {
+		return x.EndedSessions
+	}
+	return 0
 }
 
 type VerifyTotpRequest struct {
@@ -678,10 +696,12 @@ func (x *EnrolTotpResponse) GetUri() string {
 }
 
 type ConfirmTotpRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TotpCode      string                 `protobuf:"bytes,1,opt,name=totp_code,json=totpCode,proto3" json:"totp_code,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	TotpCode string                 `protobuf:"bytes,1,opt,name=totp_code,json=totpCode,proto3" json:"totp_code,omitempty"`
+	// Ends the caller's other sessions.
+	EndOtherSessions bool `protobuf:"varint,2,opt,name=end_other_sessions,json=endOtherSessions,proto3" json:"end_other_sessions,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ConfirmTotpRequest) Reset() {
@@ -719,6 +739,13 @@ func (x *ConfirmTotpRequest) GetTotpCode() string {
 		return x.TotpCode
 	}
 	return ""
+}
+
+func (x *ConfirmTotpRequest) GetEndOtherSessions() bool {
+	if x != nil {
+		return x.EndOtherSessions
+	}
+	return false
 }
 
 type ChangePasswordRequest struct {
@@ -2878,7 +2905,7 @@ const file_carekeep_auth_v1_auth_proto_rawDesc = "" +
 	"user_agent\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tuserAgent\x121\n" +
 	"\x0faccept_language\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eacceptLanguage\x121\n" +
 	"\fdevice_token\x18\x04 \x01(\tB\x0e\xbaH\x05r\x03\x18\x80\x02\x92\xb5\x18\x02\x18\x01R\vdeviceToken\x12\x18\n" +
-	"\acookies\x18\x05 \x01(\bR\acookies\"\xb6\x03\n" +
+	"\acookies\x18\x05 \x01(\bR\acookies\"\x84\x04\n" +
 	"\x0eSignInResponse\x12+\n" +
 	"\rsession_token\x18\x01 \x01(\tB\x06\x92\xb5\x18\x02\x18\x01R\fsessionToken\x12;\n" +
 	"\tassurance\x18\x02 \x01(\x0e2\x1d.carekeep.access.v1.AssuranceR\tassurance\x12D\n" +
@@ -2888,7 +2915,10 @@ const file_carekeep_auth_v1_auth_proto_rawDesc = "" +
 	"\tnext_step\x18\x05 \x01(\x0e2\x1a.carekeep.auth.v1.NextStepR\bnextStep\x12\x12\n" +
 	"\x04user\x18\x06 \x01(\tR\x04user\x12)\n" +
 	"\fdevice_token\x18\a \x01(\tB\x06\x92\xb5\x18\x02\x18\x01R\vdeviceToken\x12?\n" +
-	"\x0esecond_factors\x18\b \x03(\x0e2\x18.carekeep.auth.v1.MethodR\rsecondFactors\"I\n" +
+	"\x0esecond_factors\x18\b \x03(\x0e2\x18.carekeep.auth.v1.MethodR\rsecondFactors\x12%\n" +
+	"\x0eother_sessions\x18\t \x01(\x05R\rotherSessions\x12%\n" +
+	"\x0eended_sessions\x18\n" +
+	" \x01(\x05R\rendedSessions\"I\n" +
 	"\x11VerifyTotpRequest\x124\n" +
 	"\ttotp_code\x18\x01 \x01(\tB\x17\xbaH\x0er\f2\n" +
 	"^[0-9]{6}$\x92\xb5\x18\x02\x18\x01R\btotpCode\"\x10\n" +
@@ -2901,10 +2931,11 @@ const file_carekeep_auth_v1_auth_proto_rawDesc = "" +
 	"\x10EnrolTotpRequest\"M\n" +
 	"\x11EnrolTotpResponse\x12\x1e\n" +
 	"\x06secret\x18\x01 \x01(\tB\x06\x92\xb5\x18\x02\x18\x01R\x06secret\x12\x18\n" +
-	"\x03uri\x18\x02 \x01(\tB\x06\x92\xb5\x18\x02\x18\x01R\x03uri\"J\n" +
+	"\x03uri\x18\x02 \x01(\tB\x06\x92\xb5\x18\x02\x18\x01R\x03uri\"x\n" +
 	"\x12ConfirmTotpRequest\x124\n" +
 	"\ttotp_code\x18\x01 \x01(\tB\x17\xbaH\x0er\f2\n" +
-	"^[0-9]{6}$\x92\xb5\x18\x02\x18\x01R\btotpCode\"\x89\x01\n" +
+	"^[0-9]{6}$\x92\xb5\x18\x02\x18\x01R\btotpCode\x12,\n" +
+	"\x12end_other_sessions\x18\x02 \x01(\bR\x10endOtherSessions\"\x89\x01\n" +
 	"\x15ChangePasswordRequest\x12;\n" +
 	"\x10current_password\x18\x01 \x01(\tB\x10\xbaH\ar\x05\x10\x01\x18\x80\x02\x92\xb5\x18\x02\x18\x01R\x0fcurrentPassword\x123\n" +
 	"\fnew_password\x18\x02 \x01(\tB\x10\xbaH\ar\x05\x10\x01\x18\x80\x02\x92\xb5\x18\x02\x18\x01R\vnewPassword\"\x18\n" +

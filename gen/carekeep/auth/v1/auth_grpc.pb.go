@@ -67,9 +67,10 @@ type AuthServiceClient interface {
 	// EnrolTotp and ConfirmTotp follow. The invitation is used up.
 	AcceptInvitation(ctx context.Context, in *AcceptInvitationRequest, opts ...grpc.CallOption) (*SignInResponse, error)
 	// Makes a TOTP secret for the caller. It counts only once confirmed. A caller who has a
-	// confirmed factor needs an AAL2 session.
+	// second factor needs two factors within the last five minutes.
 	EnrolTotp(ctx context.Context, in *EnrolTotpRequest, opts ...grpc.CallOption) (*EnrolTotpResponse, error)
-	// Confirms the enrolled secret with its first code and raises the session to AAL2.
+	// Confirms the enrolled secret with its first code, in place of another, and raises the
+	// session to AAL2. The caller is told by mail. It takes what EnrolTotp takes.
 	ConfirmTotp(ctx context.Context, in *ConfirmTotpRequest, opts ...grpc.CallOption) (*SignInResponse, error)
 	// Changes the caller's password and ends the caller's other sessions.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
@@ -427,9 +428,10 @@ type AuthServiceServer interface {
 	// EnrolTotp and ConfirmTotp follow. The invitation is used up.
 	AcceptInvitation(context.Context, *AcceptInvitationRequest) (*SignInResponse, error)
 	// Makes a TOTP secret for the caller. It counts only once confirmed. A caller who has a
-	// confirmed factor needs an AAL2 session.
+	// second factor needs two factors within the last five minutes.
 	EnrolTotp(context.Context, *EnrolTotpRequest) (*EnrolTotpResponse, error)
-	// Confirms the enrolled secret with its first code and raises the session to AAL2.
+	// Confirms the enrolled secret with its first code, in place of another, and raises the
+	// session to AAL2. The caller is told by mail. It takes what EnrolTotp takes.
 	ConfirmTotp(context.Context, *ConfirmTotpRequest) (*SignInResponse, error)
 	// Changes the caller's password and ends the caller's other sessions.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)

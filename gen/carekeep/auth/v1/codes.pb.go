@@ -345,6 +345,9 @@ type FactorChange struct {
 	// How many other sessions of the caller are still open, and how many were ended.
 	OtherSessions int32 `protobuf:"varint,1,opt,name=other_sessions,json=otherSessions,proto3" json:"other_sessions,omitempty"`
 	EndedSessions int32 `protobuf:"varint,2,opt,name=ended_sessions,json=endedSessions,proto3" json:"ended_sessions,omitempty"`
+	// The caller's session with a new token, where the change proved something too: the old token is
+	// dead. Set by ConfirmPhone.
+	Session       *SignInResponse `protobuf:"bytes,3,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -391,6 +394,13 @@ func (x *FactorChange) GetEndedSessions() int32 {
 		return x.EndedSessions
 	}
 	return 0
+}
+
+func (x *FactorChange) GetSession() *SignInResponse {
+	if x != nil {
+		return x.Session
+	}
+	return nil
 }
 
 type SendSmsCodeRequest struct {
@@ -1019,8 +1029,9 @@ func (x *GetQrRequestRequest) GetRequest() string {
 
 type QrRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The network, /24 of IPv4 or /48 of IPv6, and the program that ask to be signed in.
-	Network    string                 `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
+	// The network, /24 of IPv4 or /48 of IPv6, that asks to be signed in.
+	Network string `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
+	// Family and platform of the program that asks, as ListDevices names it.
 	Browser    string                 `protobuf:"bytes,2,opt,name=browser,proto3" json:"browser,omitempty"`
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
@@ -1407,10 +1418,11 @@ const file_carekeep_auth_v1_codes_proto_rawDesc = "" +
 	"\tchallenge\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tchallenge\x12+\n" +
 	"\x04code\x18\x02 \x01(\tB\x17\xbaH\x0er\f2\n" +
 	"^[0-9]{8}$\x92\xb5\x18\x02\x18\x01R\x04code\x12,\n" +
-	"\x12end_other_sessions\x18\x03 \x01(\bR\x10endOtherSessions\"\\\n" +
+	"\x12end_other_sessions\x18\x03 \x01(\bR\x10endOtherSessions\"\x98\x01\n" +
 	"\fFactorChange\x12%\n" +
 	"\x0eother_sessions\x18\x01 \x01(\x05R\rotherSessions\x12%\n" +
-	"\x0eended_sessions\x18\x02 \x01(\x05R\rendedSessions\"\x14\n" +
+	"\x0eended_sessions\x18\x02 \x01(\x05R\rendedSessions\x12:\n" +
+	"\asession\x18\x03 \x01(\v2 .carekeep.auth.v1.SignInResponseR\asession\"\x14\n" +
 	"\x12SendSmsCodeRequest\"k\n" +
 	"\x14VerifySmsCodeRequest\x12&\n" +
 	"\tchallenge\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tchallenge\x12+\n" +
@@ -1547,57 +1559,58 @@ var file_carekeep_auth_v1_codes_proto_goTypes = []any{
 	(*PollQrSignInRequest)(nil),           // 24: carekeep.auth.v1.PollQrSignInRequest
 	(*PollQrSignInResponse)(nil),          // 25: carekeep.auth.v1.PollQrSignInResponse
 	(*timestamppb.Timestamp)(nil),         // 26: google.protobuf.Timestamp
-	(Method)(0),                           // 27: carekeep.auth.v1.Method
-	(*Client)(nil),                        // 28: carekeep.auth.v1.Client
-	(*SignInResponse)(nil),                // 29: carekeep.auth.v1.SignInResponse
+	(*SignInResponse)(nil),                // 27: carekeep.auth.v1.SignInResponse
+	(Method)(0),                           // 28: carekeep.auth.v1.Method
+	(*Client)(nil),                        // 29: carekeep.auth.v1.Client
 }
 var file_carekeep_auth_v1_codes_proto_depIdxs = []int32{
 	26, // 0: carekeep.auth.v1.Challenge.expire_time:type_name -> google.protobuf.Timestamp
-	6,  // 1: carekeep.auth.v1.GenerateRecoveryCodesResponse.change:type_name -> carekeep.auth.v1.FactorChange
-	14, // 2: carekeep.auth.v1.ListFactorsResponse.factors:type_name -> carekeep.auth.v1.Factor
-	27, // 3: carekeep.auth.v1.Factor.method:type_name -> carekeep.auth.v1.Method
-	28, // 4: carekeep.auth.v1.BeginQrSignInRequest.client:type_name -> carekeep.auth.v1.Client
-	26, // 5: carekeep.auth.v1.BeginQrSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	26, // 6: carekeep.auth.v1.QrRequest.create_time:type_name -> google.protobuf.Timestamp
-	26, // 7: carekeep.auth.v1.QrRequest.expire_time:type_name -> google.protobuf.Timestamp
-	28, // 8: carekeep.auth.v1.PollQrSignInRequest.client:type_name -> carekeep.auth.v1.Client
-	0,  // 9: carekeep.auth.v1.PollQrSignInResponse.state:type_name -> carekeep.auth.v1.PollQrSignInResponse.State
-	29, // 10: carekeep.auth.v1.PollQrSignInResponse.session:type_name -> carekeep.auth.v1.SignInResponse
-	2,  // 11: carekeep.auth.v1.CodeService.SendEmailCode:input_type -> carekeep.auth.v1.SendEmailCodeRequest
-	3,  // 12: carekeep.auth.v1.CodeService.VerifyEmailCode:input_type -> carekeep.auth.v1.VerifyEmailCodeRequest
-	4,  // 13: carekeep.auth.v1.CodeService.EnrolPhone:input_type -> carekeep.auth.v1.EnrolPhoneRequest
-	5,  // 14: carekeep.auth.v1.CodeService.ConfirmPhone:input_type -> carekeep.auth.v1.ConfirmPhoneRequest
-	7,  // 15: carekeep.auth.v1.CodeService.SendSmsCode:input_type -> carekeep.auth.v1.SendSmsCodeRequest
-	8,  // 16: carekeep.auth.v1.CodeService.VerifySmsCode:input_type -> carekeep.auth.v1.VerifySmsCodeRequest
-	9,  // 17: carekeep.auth.v1.CodeService.GenerateRecoveryCodes:input_type -> carekeep.auth.v1.GenerateRecoveryCodesRequest
-	11, // 18: carekeep.auth.v1.CodeService.VerifyRecoveryCode:input_type -> carekeep.auth.v1.VerifyRecoveryCodeRequest
-	12, // 19: carekeep.auth.v1.CodeService.ListFactors:input_type -> carekeep.auth.v1.ListFactorsRequest
-	15, // 20: carekeep.auth.v1.CodeService.RemoveFactor:input_type -> carekeep.auth.v1.RemoveFactorRequest
-	16, // 21: carekeep.auth.v1.CodeService.BeginQrSignIn:input_type -> carekeep.auth.v1.BeginQrSignInRequest
-	18, // 22: carekeep.auth.v1.CodeService.GetQrRequest:input_type -> carekeep.auth.v1.GetQrRequestRequest
-	20, // 23: carekeep.auth.v1.CodeService.ApproveQrSignIn:input_type -> carekeep.auth.v1.ApproveQrSignInRequest
-	22, // 24: carekeep.auth.v1.CodeService.DenyQrSignIn:input_type -> carekeep.auth.v1.DenyQrSignInRequest
-	24, // 25: carekeep.auth.v1.CodeService.PollQrSignIn:input_type -> carekeep.auth.v1.PollQrSignInRequest
-	1,  // 26: carekeep.auth.v1.CodeService.SendEmailCode:output_type -> carekeep.auth.v1.Challenge
-	29, // 27: carekeep.auth.v1.CodeService.VerifyEmailCode:output_type -> carekeep.auth.v1.SignInResponse
-	1,  // 28: carekeep.auth.v1.CodeService.EnrolPhone:output_type -> carekeep.auth.v1.Challenge
-	6,  // 29: carekeep.auth.v1.CodeService.ConfirmPhone:output_type -> carekeep.auth.v1.FactorChange
-	1,  // 30: carekeep.auth.v1.CodeService.SendSmsCode:output_type -> carekeep.auth.v1.Challenge
-	29, // 31: carekeep.auth.v1.CodeService.VerifySmsCode:output_type -> carekeep.auth.v1.SignInResponse
-	10, // 32: carekeep.auth.v1.CodeService.GenerateRecoveryCodes:output_type -> carekeep.auth.v1.GenerateRecoveryCodesResponse
-	29, // 33: carekeep.auth.v1.CodeService.VerifyRecoveryCode:output_type -> carekeep.auth.v1.SignInResponse
-	13, // 34: carekeep.auth.v1.CodeService.ListFactors:output_type -> carekeep.auth.v1.ListFactorsResponse
-	6,  // 35: carekeep.auth.v1.CodeService.RemoveFactor:output_type -> carekeep.auth.v1.FactorChange
-	17, // 36: carekeep.auth.v1.CodeService.BeginQrSignIn:output_type -> carekeep.auth.v1.BeginQrSignInResponse
-	19, // 37: carekeep.auth.v1.CodeService.GetQrRequest:output_type -> carekeep.auth.v1.QrRequest
-	21, // 38: carekeep.auth.v1.CodeService.ApproveQrSignIn:output_type -> carekeep.auth.v1.ApproveQrSignInResponse
-	23, // 39: carekeep.auth.v1.CodeService.DenyQrSignIn:output_type -> carekeep.auth.v1.DenyQrSignInResponse
-	25, // 40: carekeep.auth.v1.CodeService.PollQrSignIn:output_type -> carekeep.auth.v1.PollQrSignInResponse
-	26, // [26:41] is the sub-list for method output_type
-	11, // [11:26] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	27, // 1: carekeep.auth.v1.FactorChange.session:type_name -> carekeep.auth.v1.SignInResponse
+	6,  // 2: carekeep.auth.v1.GenerateRecoveryCodesResponse.change:type_name -> carekeep.auth.v1.FactorChange
+	14, // 3: carekeep.auth.v1.ListFactorsResponse.factors:type_name -> carekeep.auth.v1.Factor
+	28, // 4: carekeep.auth.v1.Factor.method:type_name -> carekeep.auth.v1.Method
+	29, // 5: carekeep.auth.v1.BeginQrSignInRequest.client:type_name -> carekeep.auth.v1.Client
+	26, // 6: carekeep.auth.v1.BeginQrSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	26, // 7: carekeep.auth.v1.QrRequest.create_time:type_name -> google.protobuf.Timestamp
+	26, // 8: carekeep.auth.v1.QrRequest.expire_time:type_name -> google.protobuf.Timestamp
+	29, // 9: carekeep.auth.v1.PollQrSignInRequest.client:type_name -> carekeep.auth.v1.Client
+	0,  // 10: carekeep.auth.v1.PollQrSignInResponse.state:type_name -> carekeep.auth.v1.PollQrSignInResponse.State
+	27, // 11: carekeep.auth.v1.PollQrSignInResponse.session:type_name -> carekeep.auth.v1.SignInResponse
+	2,  // 12: carekeep.auth.v1.CodeService.SendEmailCode:input_type -> carekeep.auth.v1.SendEmailCodeRequest
+	3,  // 13: carekeep.auth.v1.CodeService.VerifyEmailCode:input_type -> carekeep.auth.v1.VerifyEmailCodeRequest
+	4,  // 14: carekeep.auth.v1.CodeService.EnrolPhone:input_type -> carekeep.auth.v1.EnrolPhoneRequest
+	5,  // 15: carekeep.auth.v1.CodeService.ConfirmPhone:input_type -> carekeep.auth.v1.ConfirmPhoneRequest
+	7,  // 16: carekeep.auth.v1.CodeService.SendSmsCode:input_type -> carekeep.auth.v1.SendSmsCodeRequest
+	8,  // 17: carekeep.auth.v1.CodeService.VerifySmsCode:input_type -> carekeep.auth.v1.VerifySmsCodeRequest
+	9,  // 18: carekeep.auth.v1.CodeService.GenerateRecoveryCodes:input_type -> carekeep.auth.v1.GenerateRecoveryCodesRequest
+	11, // 19: carekeep.auth.v1.CodeService.VerifyRecoveryCode:input_type -> carekeep.auth.v1.VerifyRecoveryCodeRequest
+	12, // 20: carekeep.auth.v1.CodeService.ListFactors:input_type -> carekeep.auth.v1.ListFactorsRequest
+	15, // 21: carekeep.auth.v1.CodeService.RemoveFactor:input_type -> carekeep.auth.v1.RemoveFactorRequest
+	16, // 22: carekeep.auth.v1.CodeService.BeginQrSignIn:input_type -> carekeep.auth.v1.BeginQrSignInRequest
+	18, // 23: carekeep.auth.v1.CodeService.GetQrRequest:input_type -> carekeep.auth.v1.GetQrRequestRequest
+	20, // 24: carekeep.auth.v1.CodeService.ApproveQrSignIn:input_type -> carekeep.auth.v1.ApproveQrSignInRequest
+	22, // 25: carekeep.auth.v1.CodeService.DenyQrSignIn:input_type -> carekeep.auth.v1.DenyQrSignInRequest
+	24, // 26: carekeep.auth.v1.CodeService.PollQrSignIn:input_type -> carekeep.auth.v1.PollQrSignInRequest
+	1,  // 27: carekeep.auth.v1.CodeService.SendEmailCode:output_type -> carekeep.auth.v1.Challenge
+	27, // 28: carekeep.auth.v1.CodeService.VerifyEmailCode:output_type -> carekeep.auth.v1.SignInResponse
+	1,  // 29: carekeep.auth.v1.CodeService.EnrolPhone:output_type -> carekeep.auth.v1.Challenge
+	6,  // 30: carekeep.auth.v1.CodeService.ConfirmPhone:output_type -> carekeep.auth.v1.FactorChange
+	1,  // 31: carekeep.auth.v1.CodeService.SendSmsCode:output_type -> carekeep.auth.v1.Challenge
+	27, // 32: carekeep.auth.v1.CodeService.VerifySmsCode:output_type -> carekeep.auth.v1.SignInResponse
+	10, // 33: carekeep.auth.v1.CodeService.GenerateRecoveryCodes:output_type -> carekeep.auth.v1.GenerateRecoveryCodesResponse
+	27, // 34: carekeep.auth.v1.CodeService.VerifyRecoveryCode:output_type -> carekeep.auth.v1.SignInResponse
+	13, // 35: carekeep.auth.v1.CodeService.ListFactors:output_type -> carekeep.auth.v1.ListFactorsResponse
+	6,  // 36: carekeep.auth.v1.CodeService.RemoveFactor:output_type -> carekeep.auth.v1.FactorChange
+	17, // 37: carekeep.auth.v1.CodeService.BeginQrSignIn:output_type -> carekeep.auth.v1.BeginQrSignInResponse
+	19, // 38: carekeep.auth.v1.CodeService.GetQrRequest:output_type -> carekeep.auth.v1.QrRequest
+	21, // 39: carekeep.auth.v1.CodeService.ApproveQrSignIn:output_type -> carekeep.auth.v1.ApproveQrSignInResponse
+	23, // 40: carekeep.auth.v1.CodeService.DenyQrSignIn:output_type -> carekeep.auth.v1.DenyQrSignInResponse
+	25, // 41: carekeep.auth.v1.CodeService.PollQrSignIn:output_type -> carekeep.auth.v1.PollQrSignInResponse
+	27, // [27:42] is the sub-list for method output_type
+	12, // [12:27] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_auth_v1_codes_proto_init() }

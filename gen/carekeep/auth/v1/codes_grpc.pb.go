@@ -52,7 +52,8 @@ type CodeServiceClient interface {
 	// code there. It takes two factors within the last five minutes, and another factor
 	// that stays: a number that says STOP gets no codes.
 	EnrolPhone(ctx context.Context, in *EnrolPhoneRequest, opts ...grpc.CallOption) (*Challenge, error)
-	// Makes the number a factor, with the code that was sent to it.
+	// Makes the number a factor, in place of another, with the code that was sent to it. The code
+	// is a proof, so the session gets a new token.
 	ConfirmPhone(ctx context.Context, in *ConfirmPhoneRequest, opts ...grpc.CallOption) (*FactorChange, error)
 	// Sends a one-time code to the caller's confirmed number. It ends the code that was sent before.
 	SendSmsCode(ctx context.Context, in *SendSmsCodeRequest, opts ...grpc.CallOption) (*Challenge, error)
@@ -260,7 +261,8 @@ type CodeServiceServer interface {
 	// code there. It takes two factors within the last five minutes, and another factor
 	// that stays: a number that says STOP gets no codes.
 	EnrolPhone(context.Context, *EnrolPhoneRequest) (*Challenge, error)
-	// Makes the number a factor, with the code that was sent to it.
+	// Makes the number a factor, in place of another, with the code that was sent to it. The code
+	// is a proof, so the session gets a new token.
 	ConfirmPhone(context.Context, *ConfirmPhoneRequest) (*FactorChange, error)
 	// Sends a one-time code to the caller's confirmed number. It ends the code that was sent before.
 	SendSmsCode(context.Context, *SendSmsCodeRequest) (*Challenge, error)

@@ -95,11 +95,13 @@ func (s *Codes) ConfirmPhone(ctx context.Context, r *authv1.ConfirmPhoneRequest)
 	if err != nil {
 		return nil, err
 	}
-	open, ended, err := s.Codes.ConfirmPhone(ctx, c, id, r.GetCode(), r.GetEndOtherSessions())
+	confirmed, err := s.Codes.ConfirmPhone(ctx, c, id, r.GetCode(), r.GetEndOtherSessions())
 	if err != nil {
 		return nil, err
 	}
-	return factorChange(open, ended), nil
+	change := factorChange(confirmed.Open, confirmed.Ended)
+	change.Session = signedIn(confirmed.Session, confirmed.Factors)
+	return change, nil
 }
 
 // SendSmsCode implements CodeService.

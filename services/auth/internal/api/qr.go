@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
+	"github.com/carekeep/carekeep/services/auth/internal/device"
 	"github.com/carekeep/carekeep/services/auth/internal/qr"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )
@@ -37,7 +38,7 @@ func (s *Codes) GetQrRequest(ctx context.Context, r *authv1.GetQrRequestRequest)
 		return nil, err
 	}
 	return &authv1.QrRequest{
-		Network: row.Network, Browser: row.UserAgent, Numbers: row.Numbers, SameNetwork: row.SameNetwork,
+		Network: row.Network, Browser: device.Label(row.UserAgent), Numbers: row.Numbers, SameNetwork: row.SameNetwork,
 		CreateTime: timestamppb.New(row.Created), ExpireTime: timestamppb.New(row.Expires),
 	}, nil
 }

@@ -86,11 +86,14 @@ func (s *Service) ConfirmTotp(ctx context.Context, r *authv1.ConfirmTotpRequest)
 	if err != nil {
 		return nil, err
 	}
-	opened, err := s.Factors.ConfirmTotp(ctx, c, r.GetTotpCode())
+	confirmed, err := s.Factors.ConfirmTotp(ctx, c, r.GetTotpCode(), r.GetEndOtherSessions())
 	if err != nil {
 		return nil, err
 	}
-	return signedIn(opened, method.TOTP), nil
+	response := signedIn(confirmed.Session, method.TOTP)
+	change := factorChange(confirmed.Open, confirmed.Ended)
+	response.OtherSessions, response.EndedSessions = change.GetOtherSessions(), change.GetEndedSessions()
+	return response, nil
 }
 
 // ChangePassword implements AuthService.

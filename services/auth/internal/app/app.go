@@ -270,6 +270,7 @@ func (a *App) service(s Settings, o Options, hasher *password.Hasher, limiter *l
 	failures := &guard.Failures{Store: l.store, Limiter: limiter}
 	factors := &factor.Factors{
 		Store: l.store, Sessions: sessions, Limiter: limiter, Failures: failures, Hasher: hasher, Passwords: s.Passwords, Sealer: l.sealer, Now: o.clock(),
+		Notices: a.notices.Notices,
 	}
 	invites := &invite.Invites{
 		Store: l.store, Sessions: sessions, Limiter: limiter, Hasher: hasher, Passwords: s.Passwords, Sealer: l.sealer,

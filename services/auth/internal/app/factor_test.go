@@ -206,6 +206,7 @@ func TestChangingThePasswordEndsTheOtherSessions(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// ASVS 7.5.1 (full authentication first), 6.3.7 (told of it), 7.4.3 (others may be ended).
 func TestASecondFactorIsReplacedOnlyWithTheFirstOne(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t)
@@ -233,10 +234,31 @@ func TestASecondFactorIsReplacedOnlyWithTheFirstOne(t *testing.T) {
 	_, err = w.Auth.ConfirmTotp(root.Context(), &authv1.ConfirmTotpRequest{TotpCode: root.Code()})
 	require.Equal(t, "ASSURANCE_TOO_LOW", errs.ReasonOf(err))
 	root.Session = strong
-	w.Clock.Advance(14 * time.Minute)
-	confirmed, err := w.Auth.ConfirmTotp(root.Context(), &authv1.ConfirmTotpRequest{TotpCode: root.Code()})
+	w.Clock.Advance(4*time.Minute + time.Second)
+	confirm := &authv1.ConfirmTotpRequest{TotpCode: root.Code(), EndOtherSessions: true}
+	_, err = w.Auth.ConfirmTotp(root.Context(), confirm)
+	require.Equal(t, "REAUTHENTICATE", errs.ReasonOf(err))
+	_, err = w.Auth.EnrolTotp(root.Context(), &authv1.EnrolTotpRequest{})
+	require.Equal(t, "REAUTHENTICATE", errs.ReasonOf(err))
+	again, err := w.Auth.VerifyTotp(root.Context(), &authv1.VerifyTotpRequest{TotpCode: old.Code()})
+	require.NoError(t, err)
+	root.Session = again.GetSessionToken()
+	_, err = w.Auth.ConfirmTotp(root.Context(), confirm)
+	require.Equal(t, "REAUTHENTICATE", errs.ReasonOf(err), "one factor is no full authentication")
+	w.Clock.Advance(30 * time.Second)
+	again, err = authv1.NewPasskeyServiceClient(w.Auth.Dial("gateway")).Reauthenticate(root.Context(),
+		&authv1.ReauthenticateRequest{Password: testkit.Password, TotpCode: old.Code()})
+	require.NoError(t, err)
+	root.Session = again.GetSessionToken()
+	require.Len(t, live(t, root, w), 3)
+	confirm.TotpCode = root.Code()
+	confirmed, err := w.Auth.ConfirmTotp(root.Context(), confirm)
 	require.NoError(t, err)
 	root.Session = confirmed.GetSessionToken()
+	require.EqualValues(t, 2, confirmed.GetEndedSessions())
+	require.Zero(t, confirmed.GetOtherSessions())
+	require.Len(t, live(t, root, w), 1)
+	w.Inbox.Told(root.Email, "one-time codes of an app, in place of another")
 	w.Clock.Advance(time.Minute)
 	_, err = old.TrySignIn(w.Auth, testkit.Password, old.Code())
 	require.Equal(t, codes.Unauthenticated, status.Code(err), "the old factor is gone")

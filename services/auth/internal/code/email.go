@@ -119,5 +119,5 @@ func (s *Codes) VerifyEmail(ctx context.Context, c *caller.Caller, challenge uui
 	tx := s.Store.In(c.Practice)
 	opening := s.Sessions.Raise(tx, c, standing.Proof, method.Email)
 	opened, err := opening.Commit(ctx, tx, func() error { return nil }, mods...)
-	return opened, standing.Factors, err
+	return opened, standing.Offers(), err
 }

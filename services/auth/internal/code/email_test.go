@@ -25,7 +25,7 @@ func TestDH23_AMailedCodeOpensNoPatientDataUnlessThePracticeAcceptsIt(t *testing
 	_, err := r.codes.SendEmailCode(r.doctor.Context(), &authv1.SendEmailCodeRequest{})
 	r.requireReason(err, "EMAIL_CODE_TOO_WEAK") // it would renew what two factors gave
 
-	r.password()
+	require.NotContains(t, r.password().GetSecondFactors(), authv1.Method_METHOD_EMAIL)
 	before := r.doctor.Session
 	challenge, code := r.email(1)
 	raised, err := r.verify(r.doctor.Context(), challenge, code)
@@ -43,7 +43,7 @@ func TestDH23_AMailedCodeOpensNoPatientDataUnlessThePracticeAcceptsIt(t *testing
 
 	r.exec("UPDATE practices SET accept_email_code = true")
 	r.Clock.Advance(11 * time.Minute)
-	r.password()
+	require.Contains(t, r.password().GetSecondFactors(), authv1.Method_METHOD_EMAIL)
 	challenge, code = r.email(2)
 	raised, err = r.verify(r.doctor.Context(), challenge, code)
 	require.NoError(t, err)

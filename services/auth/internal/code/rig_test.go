@@ -45,12 +45,13 @@ func newRig(t *testing.T, mods ...func(*app.Settings)) *rig {
 }
 
 // password opens one more session of the doctor with the password alone.
-func (r *rig) password() {
+func (r *rig) password() *authv1.SignInResponse {
 	r.T.Helper()
 	opened, err := r.doctor.TrySignIn(r.Auth, testkit.Password, "")
 	require.NoError(r.T, err)
 	require.Equal(r.T, accessv1.Assurance_ASSURANCE_AAL1, opened.GetAssurance())
 	r.doctor.Session = opened.GetSessionToken()
+	return opened
 }
 
 func (r *rig) exec(sql string, args ...any) {

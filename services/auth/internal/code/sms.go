@@ -57,31 +57,54 @@ func (s *Codes) EnrolPhone(ctx context.Context, c *caller.Caller, number string,
 	})
 }
 
-// ConfirmPhone makes the number that got the code the caller's factor.
-func (s *Codes) ConfirmPhone(ctx context.Context, c *caller.Caller, challenge uuid.UUID, code string, endOthers bool) (open, ended int, err error) {
+// Confirmed is what came of confirming a number: the session with its new token, and
+// what became of the others.
+type Confirmed struct {
+	Session     session.Opened
+	Factors     method.Set
+	Open, Ended int
+}
+
+// ConfirmPhone makes the number that got the code the caller's factor, in place of another.
+// The code is a proof as well, so the session gets a new token.
+func (s *Codes) ConfirmPhone(ctx context.Context, c *caller.Caller, challenge uuid.UUID, code string, endOthers bool) (Confirmed, error) {
 	if err := session.Fresh(c, s.Now()); err != nil {
-		return 0, 0, err
+		return Confirmed{}, err
+	}
+	standing, err := s.Sessions.Standing(ctx, c)
+	if err != nil {
+		return Confirmed{}, err
 	}
 	tried, err := s.try(ctx, store.PurposePhone, c, challenge, code)
 	if err != nil {
-		return 0, 0, err
+		return Confirmed{}, err
+	}
+	number, err := s.Sealer.Open(ctx, seal.Phone, c.User, tried.NumberSealed)
+	if err != nil {
+		return Confirmed{}, err
 	}
 	letter, err := s.Notices.Prepare(ctx, c.Practice, c.User, notice.FactorAdded,
 		notice.Details{What: "codes by text message", Address: c.Address})
 	if err != nil {
-		return 0, 0, err
+		return Confirmed{}, err
 	}
 	tx := s.Store.In(c.Practice)
 	others := s.Sessions.Others(tx, c, endOthers)
+	opening := s.Sessions.Raise(tx, c, standing.Proof, method.SMS)
 	tx.SetPhone(c.User, tried.NumberSealed)
 	tx.AddFactor(c.User, method.SMS)
+	tx.RevokeEnrolments(c.User, s.SMS.Token(c.Practice, string(number)))
 	letter.Queue(tx)
-	err = tx.Do(ctx, func() ([]*auditv1.Event, error) {
-		open, ended = others.Count()
-		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource("factors/sms", 0), evidence.Count(ended))}, nil
-	})
+	result := Confirmed{Factors: standing.Offers() | method.SMS}
+	result.Session, err = opening.Commit(ctx, tx, func() error {
+		result.Open, result.Ended = others.Count()
+		return nil
+	}, func(e *auditv1.Event) { evidence.Count(result.Ended)(e) }, evidence.Resource("factors/sms", 0), evidence.Reason("FACTOR_ADDED"))
+	if err != nil {
+		return Confirmed{}, err
+	}
 	s.Notices.Poke()
-	return open, ended, err
+	return result, nil
 }
 
 // SendSMS sends a code to the caller's number.
@@ -139,5 +162,5 @@ func (s *Codes) VerifySMS(ctx context.Context, c *caller.Caller, challenge uuid.
 	opening := s.Sessions.Raise(tx, c, standing.Proof, method.SMS)
 	// The telephone network is a restricted authenticator (SP 800-63B-4 section 3.1.3.3).
 	opened, err := opening.Commit(ctx, tx, func() error { return nil }, evidence.Reason("SMS_CODE"), evidence.Risk(auditv1.Risk_RISK_MEDIUM))
-	return opened, standing.Factors, err
+	return opened, standing.Offers(), err
 }

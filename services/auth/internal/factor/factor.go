@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
@@ -24,9 +23,6 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/totp"
 )
 
-// enrolmentLife is how long an enrolment waits for its first code.
-const enrolmentLife = 15 * time.Minute
-
 // Factors works on the factors of signed-in users.
 type Factors struct {
 	Store     *store.Store
@@ -36,6 +32,7 @@ type Factors struct {
 	Hasher    *password.Hasher
 	Passwords password.Policy
 	Sealer    *seal.Sealer
+	Notices   *notice.Notices
 	Now       func() time.Time
 }
 
@@ -115,74 +112,6 @@ func (f *Factors) Reauthenticate(ctx context.Context, c *caller.Caller, pass, co
 	return f.raise(ctx, tx, opening, func() error {
 		if !used.Found() {
 			return errProof // another request used the same code first
-		}
-		return nil
-	})
-}
-
-// Enrol makes a secret for the caller; ConfirmTotp makes it count.
-func (f *Factors) Enrol(ctx context.Context, c *caller.Caller) (totp.Enrolment, error) {
-	creds, err := f.credentials(ctx, c)
-	if err != nil {
-		return totp.Enrolment{}, err
-	}
-	if err := mayReplace(c, creds); err != nil {
-		return totp.Enrolment{}, err
-	}
-	enrolment, err := totp.Enrol(c.Username)
-	if err != nil {
-		return totp.Enrolment{}, err
-	}
-	raw, err := totp.Raw(enrolment.Secret)
-	if err != nil {
-		return totp.Enrolment{}, err
-	}
-	sealed, err := f.Sealer.Seal(ctx, seal.Totp, c.User, raw)
-	if err != nil {
-		return totp.Enrolment{}, err
-	}
-	tx := f.Store.In(c.Practice)
-	kept := tx.SetPending(c.User, creds.TotpSealed, sealed, c.Session)
-	err = tx.Do(ctx, func() ([]*auditv1.Event, error) {
-		if !kept.Found() {
-			return nil, errChanged
-		}
-		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource("totp/pending", 0))}, nil
-	})
-	if err != nil {
-		return totp.Enrolment{}, err
-	}
-	return enrolment, nil
-}
-
-// ConfirmTotp makes the pending enrolment the caller's second factor and raises the session.
-func (f *Factors) ConfirmTotp(ctx context.Context, c *caller.Caller, code string) (session.Opened, error) {
-	creds, err := f.attempt(ctx, c)
-	if err != nil {
-		return session.Opened{}, err
-	}
-	if err := mayReplace(c, creds); err != nil {
-		return session.Opened{}, err
-	}
-	// Bound to the session that enrolled: another session of the same user, perhaps
-	// somebody else's, cannot confirm a secret that it has never seen, nor have its own confirmed.
-	if creds.PendingSealed == "" || creds.PendingSession == nil || *creds.PendingSession != c.Session ||
-		creds.PendingAge == nil || *creds.PendingAge >= enrolmentLife {
-		return session.Opened{}, errPending
-	}
-	step, ok, err := f.Totp(ctx, c.User, creds.PendingSealed, code, 0)
-	if err != nil {
-		return session.Opened{}, err
-	}
-	if !ok {
-		return session.Opened{}, errCode
-	}
-	tx := f.Store.In(c.Practice)
-	opening := f.Sessions.Raise(tx, c, creds.proof, method.TOTP)
-	confirmed := tx.ConfirmPending(c.User, creds.PendingSealed, step)
-	return f.raise(ctx, tx, opening, func() error {
-		if !confirmed.Found() {
-			return errChanged
 		}
 		return nil
 	})
@@ -287,12 +216,4 @@ func (f *Factors) credentials(ctx context.Context, c *caller.Caller) (credential
 		return credentials{}, session.ErrOver
 	}
 	return credentials{creds, proof}, nil
-}
-
-// mayReplace: who has a second factor needs it to get another.
-func mayReplace(c *caller.Caller, creds credentials) error {
-	if creds.Factors != 0 && c.Assurance < accessv1.Assurance_ASSURANCE_AAL2 {
-		return errStepUp
-	}
-	return nil
 }

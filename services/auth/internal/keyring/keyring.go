@@ -111,6 +111,7 @@ func (k *Keyring) Remove(ctx context.Context, c *caller.Caller, m method.Set, na
 		tx.DropTotp(c.User)
 	case method.SMS:
 		tx.DropPhone(c.User)
+		tx.RevokeEnrolments(c.User, nil)
 	case method.Recovery:
 		tx.DropRecoveryCodes(c.User)
 	}

@@ -99,8 +99,12 @@ func (l *Limiter) lookUp(ctx context.Context, username, address string, delayed 
 
 // Address counts an attempt against the address alone, and refuses one that is blocked.
 func (l *Limiter) Address(ctx context.Context, address string) error {
+	return l.address(ctx, address, "address", l.max, "SIGN_IN_LIMITED", "too many sign-ins")
+}
+
+func (l *Limiter) address(ctx context.Context, address, kind string, most int, reason, public string) error {
 	tx := l.store.In(store.Platform)
-	wait := tx.Attempt([][]byte{l.hash("address", network.Client(address))}, l.max, Window)
+	wait := tx.Attempt([][]byte{l.hash(kind, network.Client(address))}, most, Window)
 	restrained := tx.Restrained(nil, network.Client(address))
 	if err := tx.Read(ctx); err != nil {
 		return err
@@ -108,7 +112,7 @@ func (l *Limiter) Address(ctx context.Context, address string) error {
 	if err := held(restrained); err != nil {
 		return err
 	}
-	return refused(wait, "SIGN_IN_LIMITED", "too many sign-ins")
+	return refused(wait, reason, public)
 }
 
 // Failed adds to a transaction that a sign-in under this name failed; uuid.Nil where
@@ -169,9 +173,9 @@ func (l *Limiter) Sending(ctx context.Context, user uuid.UUID) error {
 // pollMax lets a few browsers behind one address ask every two seconds.
 const pollMax = 150
 
-// Poll counts a question about a sign-in that waits against the address.
+// Poll counts a question about a sign-in that waits against the address, and refuses one that is blocked.
 func (l *Limiter) Poll(ctx context.Context, address string) error {
-	return l.within(ctx, pollMax, Window, "POLLS_LIMITED", "too many questions", l.hash("poll", network.Client(address)))
+	return l.address(ctx, address, "poll", pollMax, "POLLS_LIMITED", "too many questions")
 }
 
 func (l *Limiter) count(ctx context.Context, reason, public string, keys ...[]byte) error {

@@ -54,6 +54,15 @@ func (s Set) Has(other Set) bool { return s&other == other }
 // Any reports whether some method of other is in the set.
 func (s Set) Any(other Set) bool { return s&other != 0 }
 
+// Offered are the second factors that a user who has these can give: a code by mail too,
+// where the practice accepts it.
+func (s Set) Offered(acceptEmail bool) Set {
+	if acceptEmail {
+		s |= Email
+	}
+	return s
+}
+
 // List returns the methods, the strongest first.
 func (s Set) List() []authv1.Method {
 	var list []authv1.Method

@@ -3,6 +3,7 @@ package purge_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -102,7 +103,7 @@ func TestDH50_EmptyAccountsGoAfterThreeMonths(t *testing.T) {
 	active.SignIn()
 	round(0, "warned only")
 	require.Equal(t, []string{"empty"}, one[[]string](w, "SELECT array_agg(username) FROM users WHERE warned IS NOT NULL"))
-	require.Eventually(t, func() bool { return len(w.Inbox.Messages(empty.Email)) == 2 }, 20*time.Second, 20*time.Millisecond, "told by mail")
+	w.Inbox.Told(empty.Email, "was not used for a long time")
 
 	w.Clock.Advance(ends.Sub(w.Clock.Now()) - time.Second)
 	round(0, "a second too early")
@@ -133,6 +134,69 @@ func TestDH50_EmptyAccountsGoAfterThreeMonths(t *testing.T) {
 	})
 	require.Equal(t, "USERNAME_TAKEN", errs.ReasonOf(err), "the name stays reserved (DH-18)")
 	owner.SignIn()
+}
+
+// Every table that names a user either holds nothing of a purged one, or is listed here
+// with what stays.
+func TestDH50_NoFactorOutlivesItsAccount(t *testing.T) {
+	t.Parallel()
+	phone := testkit.NewPhone(t)
+	w := testkit.New(t, wide, phone.Use)
+	purger := &purge.Purger{Store: open(t, w), Owners: &owners{}}
+	alice := w.NewPractice(w.Superadmin(), "alice")
+	empty, other := w.NewUser(alice, "empty", doctor, ""), w.NewUser(alice, "other", doctor, "")
+	api := authv1.NewCodeServiceClient(w.Auth.Dial("gateway"))
+	for i, p := range []*testkit.Person{empty, other} {
+		number := fmt.Sprintf("+1202555012%d", i)
+		asked, err := api.EnrolPhone(p.Context(), &authv1.EnrolPhoneRequest{Number: number, Consent: true})
+		require.NoError(t, err)
+		confirmed, err := api.ConfirmPhone(p.Context(), &authv1.ConfirmPhoneRequest{Challenge: asked.GetChallenge(), Code: phone.Code(number, 1)})
+		require.NoError(t, err)
+		p.Session = confirmed.GetSession().GetSessionToken()
+		_, err = api.GenerateRecoveryCodes(p.Context(), &authv1.GenerateRecoveryCodesRequest{})
+		require.NoError(t, err)
+		_, err = authv1.NewGuardServiceClient(w.Auth.Dial("gateway")).RequestPasswordReset(w.Context(),
+			&authv1.RequestPasswordResetRequest{Username: p.Username, Client: &authv1.Client{Address: p.Address}})
+		require.NoError(t, err)
+		w.Admin(func(ctx context.Context, conn *pgx.Conn) { // what a registration and its ceremony leave
+			_, err := conn.Exec(ctx, `INSERT INTO passkeys
+				SELECT gen_random_uuid(), practice_id, id, uuid_send(id), '\x01', 0, false, false, '{}', 'Key', 1, now(), NULL FROM users WHERE id = $1`, p.ID)
+			require.NoError(t, err)
+			_, err = conn.Exec(ctx, `INSERT INTO ceremonies SELECT gen_random_uuid(), practice_id, 1, sha256('a'), id, now() FROM sessions WHERE user_id = $1`, p.ID)
+			require.NoError(t, err)
+			_, err = conn.Exec(ctx, "UPDATE credentials SET handle = sha512(uuid_send(user_id)) WHERE user_id = $1", p.ID)
+			require.NoError(t, err)
+		})
+	}
+	w.Clock.Advance(100 * 24 * time.Hour)
+	other.SignIn()
+	_, err := purger.Round(t.Context())
+	require.NoError(t, err)
+	w.Clock.Advance(14 * 24 * time.Hour)
+	n, err := purger.Round(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+
+	// Usage and reviews say what an id did and was allowed; who it was they do not say.
+	stays := []string{"credentials", "activity", "permission_use", "certification_items", "certifications"}
+	tables := one[[]string](w, `SELECT array_agg(DISTINCT c.relname::text) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+		WHERE a.attname = 'user_id' AND NOT a.attisdropped AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace`)
+	require.Contains(t, tables, "passkeys")
+	for _, table := range tables {
+		if !slices.Contains(stays, table) {
+			require.Zero(t, one[int](w, "SELECT count(*) FROM "+table+" WHERE user_id = $1", empty.ID), table)
+		}
+	}
+	for _, table := range []string{"passkeys", "recovery_codes", "phones", "codes", "resets"} {
+		require.NotZero(t, one[int](w, "SELECT count(*) FROM "+table+" WHERE user_id = $1", other.ID), table)
+	}
+	const numbers = `SELECT (SELECT count(*) FROM consents WHERE created_by = $1 AND (revoked IS NULL OR number_sealed <> '' OR token IS NOT NULL))
+		+ (SELECT count(*) FROM messages WHERE created_by = $1 AND (token IS NOT NULL OR wide IS NOT NULL))`
+	require.Zero(t, one[int](w, numbers, empty.ID), "that there was a consent stays, to which number does not")
+	require.Equal(t, 1, one[int](w, "SELECT count(*) FROM consents WHERE created_by = $1", empty.ID))
+	require.Equal(t, 2, one[int](w, numbers, other.ID))
+	require.Zero(t, one[int](w, "SELECT count(*) FROM ceremonies c LEFT JOIN sessions s ON s.id = c.session_id WHERE s.id IS NULL"))
+	require.Equal(t, 1, one[int](w, "SELECT count(*) FROM credentials WHERE user_id = $1 AND factors = 0 AND handle IS NULL", empty.ID))
 }
 
 func TestDH50_TheLastAdministratorStays(t *testing.T) {

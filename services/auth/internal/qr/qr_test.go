@@ -2,6 +2,7 @@ package qr_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/auth/internal/app"
@@ -20,7 +22,9 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-var desk = &authv1.Client{Address: "198.51.100.7", UserAgent: "Desk/1"}
+const agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
+
+var desk = &authv1.Client{Address: "198.51.100.7", UserAgent: agent}
 
 func TestDH25_APhoneSignsADeskInOnceBoundToItsBrowser(t *testing.T) {
 	t.Parallel()
@@ -59,7 +63,7 @@ func TestDH25_APhoneSignsADeskInOnceBoundToItsBrowser(t *testing.T) {
 	shown, err := api.GetQrRequest(phone.Context(), &authv1.GetQrRequestRequest{Request: b.GetRequest()})
 	require.NoError(t, err)
 	require.Equal(t, "198.51.100.0/24", shown.GetNetwork())
-	require.Equal(t, "Desk/1", shown.GetBrowser())
+	require.Equal(t, "Chrome on Linux", shown.GetBrowser(), "no client writes what the phone shows")
 	require.Len(t, shown.GetNumbers(), 3)
 	require.Contains(t, shown.GetNumbers(), b.GetNumber())
 	require.False(t, shown.GetSameNetwork())
@@ -68,7 +72,7 @@ func TestDH25_APhoneSignsADeskInOnceBoundToItsBrowser(t *testing.T) {
 
 	_, err = poll(b, begin().GetBrowserSecret(), desk)
 	reason("QR_UNKNOWN", err)
-	_, err = poll(b, b.GetBrowserSecret(), &authv1.Client{Address: "203.0.113.7", UserAgent: "Desk/1"})
+	_, err = poll(b, b.GetBrowserSecret(), &authv1.Client{Address: "203.0.113.7", UserAgent: agent})
 	reason("QR_UNKNOWN", err)
 	_, err = poll(b, b.GetBrowserSecret(), &authv1.Client{Address: desk.GetAddress(), UserAgent: "Other/1"})
 	reason("QR_UNKNOWN", err)
@@ -88,6 +92,7 @@ func TestDH25_APhoneSignsADeskInOnceBoundToItsBrowser(t *testing.T) {
 	require.EqualValues(t, 1, count.Load(), "one use")
 	require.Equal(t, accessv1.Assurance_ASSURANCE_AAL2, opened.Load().GetAssurance())
 	require.Equal(t, phone.User, opened.Load().GetUser())
+	w.Inbox.Told(phone.Email, "A phone that is signed in to your account let another device sign in.")
 
 	approver := phone.Session
 	phone.Session = opened.Load().GetSessionToken()
@@ -97,6 +102,17 @@ func TestDH25_APhoneSignsADeskInOnceBoundToItsBrowser(t *testing.T) {
 	chained := begin()
 	reason("QR_FACTOR_NEEDED", approve(chained, chained.GetNumber()))
 	phone.Session, phone.Address, phone.Device = approver, there, device
+
+	unmeant := begin()
+	_, err = api.DenyQrSignIn(phone.Context(), &authv1.DenyQrSignInRequest{Request: unmeant.GetRequest()})
+	require.NoError(t, err)
+	events := w.Events()
+	require.Equal(t, "QR_DENIED", events[len(events)-1].GetReason())
+	require.Equal(t, auditv1.Risk_RISK_MEDIUM, events[len(events)-1].GetRisk())
+	require.Equal(t, authv1.PollQrSignInResponse_STATE_DENIED, state(unmeant))
+	reason("QR_OVER", approve(unmeant, unmeant.GetNumber()))
+	_, err = api.DenyQrSignIn(phone.Context(), &authv1.DenyQrSignInRequest{Request: unmeant.GetRequest()})
+	reason("QR_OVER", err)
 
 	wrong := begin()
 	reason("QR_NUMBER_WRONG", approve(wrong, wrong.GetNumber()%90+10))
@@ -123,4 +139,25 @@ func TestDH25_APhoneSignsADeskInOnceBoundToItsBrowser(t *testing.T) {
 	w.Clock.Advance(4 * time.Minute)
 	stale := begin()
 	reason("REAUTHENTICATE", approve(stale, stale.GetNumber()))
+}
+
+// An address that is blocked (claim DH-39) neither begins nor gets what a phone approved meanwhile.
+func TestDH25_ABlockedAddressGetsNoAnswer(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t, func(s *app.Settings) { s.Limits.SignInPerMinute, s.Limits.RequestsPerMinute = 10_000, 10_000 })
+	phone := w.Superadmin()
+	api := authv1.NewCodeServiceClient(w.Auth.Dial("gateway"))
+	begun, err := api.BeginQrSignIn(w.Context(), &authv1.BeginQrSignInRequest{Client: desk})
+	require.NoError(t, err)
+	_, err = api.ApproveQrSignIn(phone.Context(), &authv1.ApproveQrSignInRequest{Request: begun.GetRequest(), Number: begun.GetNumber()})
+	require.NoError(t, err)
+	for i := range 10 {
+		_, err = w.Auth.SignIn(w.Context(), &authv1.SignInRequest{Username: fmt.Sprintf("nobody%d", i), Password: testkit.Password, Client: desk})
+		require.Error(t, err)
+	}
+	_, err = api.PollQrSignIn(w.Context(), &authv1.PollQrSignInRequest{Request: begun.GetRequest(), BrowserSecret: begun.GetBrowserSecret(), Client: desk})
+	require.Equal(t, "ADDRESS_BLOCKED", errs.ReasonOf(err))
+	require.Positive(t, errs.RetryOf(err))
+	_, err = api.BeginQrSignIn(w.Context(), &authv1.BeginQrSignInRequest{Client: desk})
+	require.Equal(t, "ADDRESS_BLOCKED", errs.ReasonOf(err))
 }

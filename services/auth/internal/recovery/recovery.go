@@ -31,6 +31,8 @@ import (
 const (
 	Number = 10
 	length = 16
+	// low is when the notice of a used one asks for new ones.
+	low = 3
 )
 
 // alphabet is Crockford's base32: nothing in it is mistaken for something else on paper.
@@ -116,7 +118,11 @@ func (s *Codes) Verify(ctx context.Context, c *caller.Caller, code string) (sess
 	if err != nil {
 		return session.Opened{}, 0, err
 	}
-	letter, err := s.Notices.Prepare(ctx, c.Practice, c.User, notice.RecoveryCodeUsed, notice.Details{Address: c.Address})
+	left, err := s.left(ctx, c)
+	if err != nil {
+		return session.Opened{}, 0, err
+	}
+	letter, err := s.Notices.Prepare(ctx, c.Practice, c.User, notice.RecoveryCodeUsed, notice.Details{What: remaining(left - 1), Address: c.Address})
 	if err != nil {
 		return session.Opened{}, 0, err
 	}
@@ -136,7 +142,25 @@ func (s *Codes) Verify(ctx context.Context, c *caller.Caller, code string) (sess
 	if err == nil {
 		s.Notices.Poke()
 	}
-	return opened, standing.Factors, err
+	return opened, standing.Offers(), err
+}
+
+// left counts the caller's codes that were not used.
+func (s *Codes) left(ctx context.Context, c *caller.Caller) (int, error) {
+	tx := s.Store.In(c.Practice)
+	found := tx.RecoveryCodes(c.User)
+	err := tx.Read(ctx)
+	n, _ := found.One()
+	return int(n), err
+}
+
+// remaining tells a user how many codes are left, and when to make new ones.
+func remaining(left int) string {
+	text := fmt.Sprintf("%d of %d are left", max(0, left), Number)
+	if left <= low {
+		text += "; make new ones soon"
+	}
+	return text
 }
 
 // draw makes a code in groups of four.

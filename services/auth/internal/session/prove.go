@@ -18,6 +18,9 @@ type Standing struct {
 	Factors method.Set
 }
 
+// Offers are the second factors that the user could give.
+func (s Standing) Offers() method.Set { return s.Factors.Offered(s.AcceptEmail) }
+
 // Standing reads where the caller's session stands.
 func (s *Sessions) Standing(ctx context.Context, c *caller.Caller) (Standing, error) {
 	tx := s.store.In(c.Practice)

@@ -132,10 +132,19 @@ func (s *Sessions) Raise(tx *store.Tx, c *caller.Caller, proof store.Proof, add 
 	}
 	o.times = tx.RaiseSession(store.Raising{
 		Session: c.Session, User: c.User, TokenHash: token.Hash(o.session.Token), Seen: proof.Methods, Methods: methods,
-		Assurance: level, Network: network.Of(c.Address), Wide: network.Wide(c.Address),
+		Assurance: level, Full: full(proof, add), Network: network.Of(c.Address), Wide: network.Wide(c.Address),
 	}, s.life.Idle)
 	o.moved = tx.Move(c.User, network.Of(c.Address), c.Address)
 	return o
+}
+
+// full reports whether the further proof makes a full authentication (ASVS 7.5.1): it completes
+// the first one, or it is two factors by itself. One factor more in a session that
+// had two is none: somebody else may have taken the session over.
+func full(proof store.Proof, add method.Set) bool {
+	const two = accessv1.Assurance_ASSURANCE_AAL2
+	return proof.Methods.Level(proof.AcceptEmail) < two && (proof.Methods|add).Level(proof.AcceptEmail) >= two ||
+		add.Level(proof.AcceptEmail) >= two
 }
 
 // FreshFor is how long a full authentication counts for changes of factors (ASVS 7.5.1).

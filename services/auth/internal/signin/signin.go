@@ -135,7 +135,7 @@ func (s *SignIns) open(ctx context.Context, a Attempt, account store.SignIn, ste
 			return nil, ErrFailed
 		}
 		opened, _ := opening.Result()
-		result = Result{Opened: opened, Factors: account.Factors}
+		result = Result{Opened: opened, Factors: account.Factors.Offered(account.AcceptEmail)}
 		recorder, who := evidence.From(ctx), about(a, account)
 		event := recorder.Event(append(who, evidence.Session(opened.ID), evidence.Resource(session.Name(opened.ID), 0),
 			evidence.Reason(reached(opened, account)))...)

@@ -68,8 +68,10 @@ func (t *Tx) SetPhone(user uuid.UUID, sealed string) {
 		WHERE p.practice_id = excluded.practice_id`, user, t.practice, sealed, t.at())
 }
 
-// DropPhone forgets the user's number.
+// DropPhone forgets the user's number, and ends the codes that were sent to it or to one that waits.
 func (t *Tx) DropPhone(user uuid.UUID) {
+	t.exec(`UPDATE codes SET used = coalesce($3::timestamptz, clock_timestamp()), number_sealed = ''
+		WHERE user_id = $1 AND practice_id = $2 AND purpose <> $4 AND used IS NULL`, user, t.practice, t.at(), PurposeEmail)
 	t.exec("DELETE FROM phones WHERE user_id = $1 AND practice_id = $2", user, t.practice)
 }
 

@@ -93,6 +93,13 @@ func (t *Tx) RevokeConsents(token []byte) {
 		t.practice, token, t.at())
 }
 
+// RevokeEnrolments ends the user's own consents to codes, but for the number with this token.
+func (t *Tx) RevokeEnrolments(user uuid.UUID, except []byte) {
+	t.exec(`UPDATE consents SET revoked = coalesce($4::timestamptz, clock_timestamp()), revoked_by = $1
+		WHERE created_by = $1 AND practice_id = $2 AND category = $5 AND token IS DISTINCT FROM $3 AND revoked IS NULL`,
+		user, t.practice, except, t.at(), int16(CategoryCodes))
+}
+
 // Standing is what speaks against messages to a number.
 type Standing struct{ OptedOut, Suspended bool }
 

@@ -95,6 +95,8 @@ type Raising struct {
 	Seen      method.Set
 	Methods   method.Set
 	Assurance accessv1.Assurance
+	// Full: with this proof the user has authenticated with two factors now.
+	Full bool
 	// Network is where the proof came from, verified from then on; Wide is its neighbourhood.
 	Network, Wide string
 }
@@ -103,12 +105,12 @@ type Raising struct {
 // live, or its methods changed meanwhile.
 func (t *Tx) RaiseSession(r Raising, idle time.Duration) *Rows[Times] {
 	return query[Times](t, `UPDATE sessions s SET token_hash = $4, assurance = $5::smallint, methods = $8, last_use = clock.now, wide = $11,
-		authenticated = CASE WHEN $5::smallint >= 2 THEN clock.now ELSE s.authenticated END,
+		authenticated = CASE WHEN $12 THEN clock.now ELSE s.authenticated END,
 		networks = CASE WHEN $9::text = '' OR $9::text = ANY (s.networks) THEN s.networks ELSE s.networks || $9::text END
 		FROM (SELECT coalesce($7::timestamptz, clock_timestamp()) AS now) clock
 		WHERE s.id = $1 AND s.user_id = $2 AND s.practice_id = $3 AND s.ended IS NULL AND s.methods = $10
 		AND least(s.expires, s.last_use + $6) > clock.now RETURNING s.last_use, s.expires`,
-		r.Session, r.User, t.practice, r.TokenHash, r.Assurance, idle, t.at(), r.Methods, r.Network, r.Seen, r.Wide)
+		r.Session, r.User, t.practice, r.TokenHash, r.Assurance, idle, t.at(), r.Methods, r.Network, r.Seen, r.Wide, r.Full)
 }
 
 // Session is an open session as its user sees it.

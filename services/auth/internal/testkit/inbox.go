@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -77,11 +78,23 @@ func (i *Inbox) Invitation(to string, n int) string {
 	var list []Mail
 	require.Eventually(i.t, func() bool { list = i.Messages(to); return len(list) >= n }, 20*time.Second, 10*time.Millisecond,
 		"no mail to %s", to)
-	// Quoted-printable breaks long lines with "=".
-	text := strings.ReplaceAll(strings.ReplaceAll(list[n-1].Text, "=\r\n", ""), "=3D", "=")
+	text := plain(list[n-1])
 	token := invitation.FindString(text)
 	require.NotEmpty(i.t, token, "no token in %q", text)
 	return token
+}
+
+// plain is the text of a mail: quoted-printable breaks long lines with "=".
+func plain(m Mail) string {
+	return strings.ReplaceAll(strings.ReplaceAll(m.Text, "=\r\n", ""), "=3D", "=")
+}
+
+// Told waits until a mail to the address says this.
+func (i *Inbox) Told(to, text string) {
+	i.t.Helper()
+	require.Eventually(i.t, func() bool {
+		return slices.ContainsFunc(i.Messages(to), func(m Mail) bool { return strings.Contains(plain(m), text) })
+	}, 20*time.Second, 10*time.Millisecond, "%s was not told: %s", to, text)
 }
 
 var mailed = regexp.MustCompile(`Your code is ([0-9]{8})`)
