@@ -199,7 +199,7 @@ func signedIn(o session.Opened, factors method.Set) *authv1.SignInResponse {
 		next = authv1.NextStep_NEXT_STEP_NONE
 	case factors.Any(method.TOTP):
 		next = authv1.NextStep_NEXT_STEP_VERIFY_TOTP
-	case factors != 0:
+	case factors&^method.Email != 0: // who could only have a code mailed had better enrol something
 		next = authv1.NextStep_NEXT_STEP_VERIFY
 	}
 	return &authv1.SignInResponse{
