@@ -5,24 +5,16 @@ package grants
 import (
 	"context"
 	_ "embed"
-	"flag"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/carekeep/carekeep/libs/devkit/golden"
 	"github.com/carekeep/carekeep/libs/devkit/postgres"
 	"github.com/carekeep/carekeep/libs/pg"
 )
-
-var update = flag.Bool("update", false, "write the lists of grants anew, for review, instead of comparing them")
-
-// file is where the list stands, beside the test that calls Golden.
-var file = filepath.Join("testdata", "grants.golden")
 
 // grants.sql reads the catalogues: one line for each thing and for each right to it.
 //
@@ -52,15 +44,7 @@ func Golden(t *testing.T, service string, sets []pg.Set, prepare ...string) {
 	}
 	require.Contains(t, lines, "role "+service+"_app: login", "the service's role has no attribute but this")
 	require.Contains(t, lines, "role "+service+"_owner: login", "nor has the one of its migrations")
-	if *update {
-		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o750))
-		require.NoError(t, os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
-		return
-	}
-	listed, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.Equal(t, strings.Split(strings.TrimSpace(string(listed)), "\n"), lines,
-		"the grants are not those in %s; if they should be, run the test with -update and have the change reviewed", file)
+	golden.Lines(t, "grants", lines)
 }
 
 func read(ctx context.Context, t *testing.T, server *postgres.Server, database string) []string {
