@@ -141,3 +141,32 @@ func (c *clinic) stored(t *testing.T) (count int64) {
 		strings.TrimPrefix(c.smithName, "passkeys/")).Scan(&count))
 	return count
 }
+
+// Whether a passkey may be backed up is settled when it is registered; whether it is may change.
+func TestDH26_EligibilityForBackupNeverChanges(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	ceremony := c.beginRegistration()
+	synced := newPhone()
+	synced.Options.UserHandle = c.phone.Options.UserHandle
+	require.NoError(t, c.finishRegistration(ceremony.id, synced.attestation(t, ceremony.options, flagged(eligible, 0))))
+	for _, way := range c.ways()[1:] {
+		for _, step := range []struct {
+			flags   byte
+			refused bool
+		}{{eligible | backedUp, false}, {0, true}, {backedUp, true}, {eligible, false}} {
+			ceremony, before := way.begin(), c.kept()
+			synced.credential.Counter++
+			err := way.finish(ceremony.id, synced.assertion(t, ceremony.options, flagged(step.flags, 0)))
+			if step.refused {
+				c.refused(t, err, signing, wrong, before)
+				continue
+			}
+			require.NoError(t, err)
+			list, err := c.ListPasskeys(c.smith.Context(), &authv1.ListPasskeysRequest{})
+			require.NoError(t, err)
+			require.True(t, list.GetPasskeys()[1].GetBackupEligible())
+			require.Equal(t, step.flags&backedUp != 0, list.GetPasskeys()[1].GetBackedUp(), "the user sees whether it is backed up")
+		}
+	}
+}
