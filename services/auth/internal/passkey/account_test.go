@@ -2,6 +2,7 @@ package passkey_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,6 +121,33 @@ func TestDH26_ACounterThatDoesNotGoUpIsASignalOfRisk(t *testing.T) {
 		}
 	}
 	require.Equal(t, sent, warnings(), "each time and no other time")
+}
+
+// Two copies that answer at the same moment with one count do not both pass unnoticed.
+func TestDH26_OfCopiesThatAnswerAtOnceOneAloneIsUnnoticed(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	replicas := []*clinic{c, c.at(c.Replica())}
+	for range 5 {
+		c.phone.credential.Counter++
+		var group sync.WaitGroup
+		before := len(c.Events())
+		for i := range 8 {
+			ceremony := c.beginSignIn()
+			request := &authv1.FinishPasskeySignInRequest{
+				Ceremony: ceremony.id, Credential: toStruct(t, c.phone.assertion(t, ceremony.options, good)), Client: c.client(),
+			}
+			group.Go(func() { _, _ = replicas[i%2].FinishPasskeySignIn(c.Context(), request) })
+		}
+		group.Wait()
+		unnoticed := 0
+		for _, e := range c.Events()[before:] {
+			if e.GetAction() == signing && e.GetResource() != "" && e.GetOutcome() == auditv1.Outcome_OUTCOME_OK && e.GetRisk() != auditv1.Risk_RISK_HIGH {
+				unnoticed++
+			}
+		}
+		require.Equal(t, 1, unnoticed)
+	}
 }
 
 // Authenticators that do not count say 0 for ever.

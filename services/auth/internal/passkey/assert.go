@@ -106,7 +106,7 @@ func (p *Passkeys) open(ctx context.Context, row store.PasskeyUser, account stor
 	}
 	tx := p.Store.In(account.Practice)
 	opening := p.Sessions.Open(tx, session.Of(account), method.Passkey, client)
-	used := tx.UsePasskey(row.ID, account.User, use.SignCount, use.BackedUp)
+	used := tx.UsePasskey(row, use.SignCount, use.BackedUp)
 	letter(tx)
 	var result signin.Result
 	err = tx.Do(ctx, func() ([]*auditv1.Event, error) {
@@ -203,7 +203,7 @@ func (p *Passkeys) raise(ctx context.Context, c *caller.Caller, row store.Passke
 	}
 	tx := p.Store.In(c.Practice)
 	opening := p.Sessions.Raise(tx, c, standing.Proof, method.Passkey)
-	used := tx.UsePasskey(row.ID, c.User, use.SignCount, use.BackedUp)
+	used := tx.UsePasskey(row, use.SignCount, use.BackedUp)
 	letter(tx)
 	opened, err := opening.Commit(ctx, tx, func() error {
 		if !used.Found() {

@@ -113,13 +113,14 @@ func (t *Tx) PasskeyOf(credential []byte) (*Rows[PasskeyUser], *Rows[SignIn]) {
 		query[SignIn](t, "SELECT a.* FROM passkey_of($1) p, account_of(NULL, p.user_id) a", credential)
 }
 
-// UsePasskey notes that a passkey answered. No row: it, or the right to sign in, was taken away meanwhile.
-func (t *Tx) UsePasskey(id, user uuid.UUID, count int64, backedUp bool) *Rows[uuid.UUID] {
+// UsePasskey notes that a passkey answered whose counter was seen before. No row: it, or the
+// right to sign in, was taken away meanwhile, or it answered somebody else and counted on.
+func (t *Tx) UsePasskey(p PasskeyUser, count int64, backedUp bool) *Rows[uuid.UUID] {
 	return scalars[uuid.UUID](t, `UPDATE passkeys p SET sign_count = greatest(p.sign_count, $4), backed_up = $5,
 		last_use = coalesce($6::timestamptz, clock_timestamp())
-		FROM users u WHERE p.id = $1 AND p.user_id = $2 AND p.practice_id = $3
+		FROM users u WHERE p.id = $1 AND p.user_id = $2 AND p.practice_id = $3 AND p.sign_count = $7
 		AND u.id = p.user_id AND NOT u.disabled AND u.frozen IS NULL AND u.closed IS NULL RETURNING p.id`,
-		id, user, t.practice, count, backedUp, t.at())
+		p.ID, p.User, t.practice, count, backedUp, t.at(), p.SignCount)
 }
 
 // RenamePasskey changes a passkey's name. No row: there is none of that version.
