@@ -212,17 +212,27 @@ func (s *seeder) enrol(ctx context.Context, client *api.Client, p *Person) (*aut
 	if err := s.people.save(); err != nil {
 		return nil, err
 	}
-	// The code of the step before is still taken, and leaves the current one for
-	// the first sign-in: no code counts twice.
-	code, err := api.Code(p.TotpSecret, time.Now().Add(-api.Step))
+	session, err := confirm(ctx, client, p.TotpSecret)
+	if refusal := (*api.Refusal)(nil); errors.As(err, &refusal) && refusal.Code == codes.Unauthenticated {
+		// A step ended while the code was on its way, which made it too old.
+		session, err = confirm(ctx, client, p.TotpSecret)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Username, err)
+	}
+	return session, nil
+}
+
+// confirm gives the code of the step before, which is still taken, and leaves the
+// current one for the first sign-in: no code counts twice.
+func confirm(ctx context.Context, client *api.Client, secret string) (*authv1.SignInResponse, error) {
+	code, err := api.Code(secret, time.Now().Add(-api.Step))
 	if err != nil {
 		return nil, err
 	}
 	var session authv1.SignInResponse
-	if err := client.Call(ctx, http.MethodPost, "/v1/auth:confirmTotp", &authv1.ConfirmTotpRequest{TotpCode: code}, &session); err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Username, err)
-	}
-	return &session, nil
+	err = client.Call(ctx, http.MethodPost, "/v1/auth:confirmTotp", &authv1.ConfirmTotpRequest{TotpCode: code}, &session)
+	return &session, err
 }
 
 // as gives a client with a session of somebody who has joined.
