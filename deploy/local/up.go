@@ -69,11 +69,12 @@ carekeep is ready.
 
   API            %s
   Documentation  %s/docs
+  Sign-in page   %s/sign-in
   Inbox          %s   (mail and text messages)
   Authority      %s
   Users          %s
 
-`, place.URL(), place.URL(), place.InboxURL(), relative(place.CAFile()), relative(place.Credentials()))
+`, place.URL(), place.URL(), place.PageURL(), place.InboxURL(), relative(place.CAFile()), relative(place.Credentials()))
 	for _, name := range []string{seed.Admin, seed.Smith} {
 		p := people.Person(name)
 		code, err := api.Code(p.TotpSecret, time.Now())

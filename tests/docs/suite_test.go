@@ -38,7 +38,8 @@ func (s *terminal) begins(t *testing.T, command string) {
 	s.start(t, command)
 	said := s.screen.String()
 	for _, line := range []string{
-		`(?m)^  API +` + s.place.URL() + `$`, `(?m)^  Documentation +` + s.place.URL() + `/docs$`, `(?m)^  Inbox +` + s.place.InboxURL() + ` `,
+		`(?m)^  API +` + s.place.URL() + `$`, `(?m)^  Documentation +` + s.place.URL() + `/docs$`,
+		`(?m)^  Sign-in page +` + s.place.PageURL() + `/sign-in$`, `(?m)^  Inbox +` + s.place.InboxURL() + ` `,
 		`(?m)^  Authority +` + s.place.CAFile() + `$`, `(?m)^  Users +` + s.place.Credentials() + `$`,
 		` admin\.riverside +password \S+ +code now \d{6}`, ` dr\.smith +password \S+ +code now \d{6}`,
 	} {

@@ -106,14 +106,13 @@ func (p *Place) authConfig() tree {
 	return tree{
 		"signing_key": p.SigningKey(),
 		"mail":        tree{"host": "127.0.0.1", "port": p.Ports.Mail, "from": "carekeep@localhost", "tls": "none-local"},
-		"public_url":  p.URL(),
+		"public_url":  p.PageURL(),
 		"records":     p.Address("records"),
 		"sms": tree{
 			"url": p.InboxURL(), "account": "AC" + strings.Repeat("0", 32), "token": tree{"file": p.smsToken()},
 			"from": "+12025550100", "brand": "carekeep local", "contact": "202-555-0101",
 		},
-		// WebAuthn binds passkeys to a domain, which 127.0.0.1 is not.
-		"passkeys": tree{"rp_id": "localhost", "origins": []string{fmt.Sprintf("https://localhost:%d", p.Ports.Gateway)}},
+		"passkeys": tree{"rp_id": "localhost", "origins": []string{p.PageURL()}},
 		// Every patient of a local stack is made up, and nobody signs agreements about them.
 		"waived_gates": []string{"training", "attestation", "baa"},
 	}

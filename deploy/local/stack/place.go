@@ -163,6 +163,10 @@ func (p *Place) ClientFrom(address string) (*http.Client, error) {
 // URL is the address of the REST API.
 func (p *Place) URL() string { return "https://" + p.Address("gateway") }
 
+// PageURL is where people open the pages: by a name, because a passkey belongs to a
+// domain, which an address is not.
+func (p *Place) PageURL() string { return fmt.Sprintf("https://localhost:%d", p.Ports.Gateway) }
+
 // InboxURL is the address of the inbox page.
 func (p *Place) InboxURL() string { return "http://" + p.Address("inbox") }
 
