@@ -16,7 +16,7 @@ import (
 // style, no event handler, nothing from elsewhere, and every file they name exists.
 func TestPagesObeyTheirPolicy(t *testing.T) {
 	s := newSuite(t)
-	for _, page := range []string{"/", "/docs", "/sign-in", "/invitation"} {
+	for _, page := range []string{"/", "/docs", "/sign-in", "/invitation", "/reset"} {
 		got := s.call("GET", page, "", "Authorization", "")
 		require.Equal(t, http.StatusOK, got.status, page)
 		require.Equal(t, string(edge.OwnPages), got.header.Get("Content-Security-Policy"))
@@ -68,7 +68,7 @@ func requireScripted(t *testing.T, form *html.Node) {
 // Every field has a label, and what is only shown by script is announced.
 func TestSignInPagesAreAccessible(t *testing.T) {
 	s := newSuite(t)
-	for _, page := range []string{"/sign-in", "/invitation"} {
+	for _, page := range []string{"/sign-in", "/invitation", "/reset"} {
 		root, err := html.Parse(strings.NewReader(string(s.call("GET", page, "", "Authorization", "").body)))
 		require.NoError(t, err)
 		ids, labelled, refers, live := map[string]bool{}, map[string]bool{}, []string{}, 0

@@ -27,7 +27,7 @@ func TestDC20_ChromiumSendsAnAttackersRequestInVain(t *testing.T) {
 	tab.Do(chromedp.Navigate(attacker))
 	tab.Until(`document.title === "done"`)
 	require.Equal(t, before+2, crossOrigins(t), "the cookie went along, and was refused")
-	tab.Do(chromedp.Navigate(pageURL() + "/sign-in"))
+	tab.Do(chromedp.Navigate(suite.PageURL() + "/sign-in"))
 	tab.Until(signedIn)
 	require.Empty(t, tab.Problems())
 }
@@ -42,7 +42,7 @@ func attackersServer(t *testing.T) string {
 	page := fmt.Sprintf(`<!doctype html><title>prize</title><link rel="icon" href="data:,"><script>
 		const send = (path, options) => fetch(%q + path, {mode: "no-cors", credentials: "include", ...options}).catch(() => {});
 		send("/v1/auth:signOut", {method: "POST", body: "{}"}).then(() => send("/v1/patients")).then(() => { document.title = "done"; });
-	</script>`, pageURL())
+	</script>`, suite.PageURL())
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, page)

@@ -18,18 +18,28 @@ import (
 const (
 	sessionCookie = "__Host-carekeep-session"
 	deviceCookie  = "__Host-carekeep-device"
-	signedIn      = `!document.getElementById("account").hidden`
 	refusedOr     = `document.getElementById("message").textContent !== "" || `
 )
 
-// pageURL reaches the gateway by name: a passkey belongs to a name, never to an address.
-func pageURL() string { return fmt.Sprintf("https://localhost:%d", suite.Ports.Gateway) }
+// shown says whether a section is; only one is at a time.
+func shown(section string) string {
+	return fmt.Sprintf(`!document.getElementById(%q).hidden`, section)
+}
 
-// open opens the sign-in page in a browser of its own.
-func open(t *testing.T, more ...string) *browser.Tab {
+var signedIn = shown("account")
+
+// open opens the sign-in page in a browser of its own, which trusts the gateway and
+// whoever else is named.
+func open(t *testing.T, others ...string) *browser.Tab {
 	t.Helper()
-	tab := browser.New(t, append(more, certificate(t, "edge"))...)
-	tab.Do(chromedp.Navigate(pageURL() + "/sign-in"))
+	return openFrom(t, "", others...)
+}
+
+// openFrom opens it in a browser that connects from another address.
+func openFrom(t *testing.T, address string, others ...string) *browser.Tab {
+	t.Helper()
+	tab := browser.New(t, browser.Options{Certificates: append(others, certificate(t, "edge")), From: address})
+	tab.Do(chromedp.Navigate(suite.PageURL() + "/sign-in"))
 	tab.Until(`document.activeElement.id === "username"`)
 	return tab
 }
@@ -68,13 +78,26 @@ func codesOf(t *testing.T, person *seed.Person) iter.Seq[string] {
 // already is refused like any wrong one; the next is then taken.
 func signInByPage(t *testing.T, tab *browser.Tab, person *seed.Person) {
 	t.Helper()
+	passwordByPage(tab, person)
+	codeByPage(t, tab, person)
+	require.Equal(t, "account-title", browser.Eval[string](tab, "document.activeElement.id"))
+}
+
+// passwordByPage comes as far as the second factor.
+func passwordByPage(tab *browser.Tab, person *seed.Person) {
 	tab.Fill("username", person.Username, "password", person.Password)
 	tab.Click("#password-form button")
+	tab.Until(refusedOr + shown("second"))
+}
+
+// codeByPage gives a one-time code of the app.
+func codeByPage(t *testing.T, tab *browser.Tab, person *seed.Person) {
+	t.Helper()
 	for code := range codesOf(t, person) {
 		tab.Fill("code", code)
 		tab.Click("#code-form button")
-		tab.Until(refusedOr + signedIn)
-		if browser.Eval[bool](tab, signedIn) {
+		tab.Until(refusedOr + "!(" + shown("second") + ")")
+		if tab.Text("message") == "" {
 			return
 		}
 	}

@@ -35,7 +35,7 @@ func TestDH26_ChromiumSignsInWithAPasskey(t *testing.T) {
 	require.Empty(t, tab.Text("message"))
 
 	tab.Click("#sign-out")
-	tab.Until(`!document.getElementById("start").hidden`)
+	tab.Until(shown("start"))
 	require.NotContains(t, cookiesIn(tab), sessionCookie)
 
 	tab.Click("#passkey-sign-in")
@@ -49,7 +49,7 @@ func TestDH26_ChromiumSignsInWithAPasskey(t *testing.T) {
 
 	// An authenticator that does not know its user opens nothing.
 	tab.Click("#sign-out")
-	tab.Until(`!document.getElementById("start").hidden`)
+	tab.Until(shown("start"))
 	browser.Call(tab, webauthn.SetUserVerified, webauthn.SetUserVerifiedParams{AuthenticatorID: authenticator})
 	tab.Click("#passkey-sign-in")
 	tab.Until(refusedOr + signedIn)

@@ -39,7 +39,7 @@ func TestDC28_ChromiumSignsInAndOut(t *testing.T) {
 	// What a page keeps goes with the session: the answer to signing out sends Clear-Site-Data.
 	browser.Eval[bool](tab, `(localStorage.setItem("note", "1"), caches.open("note").then(() => true))`)
 	tab.Click("#sign-out")
-	tab.Until(`!document.getElementById("start").hidden`)
+	tab.Until(shown("start"))
 	require.Zero(t, browser.Eval[int](tab, "localStorage.length"))
 	require.Empty(t, browser.Eval[[]string](tab, "caches.keys()"))
 	require.NotContains(t, cookiesIn(tab), sessionCookie)

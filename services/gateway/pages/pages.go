@@ -1,5 +1,5 @@
 // Package pages serves what people open in a browser: the start page, the pages to
-// sign in and to accept an invitation, which a front end may replace, the OpenAPI
+// sign in, to accept an invitation and to choose a new password, which a front end may replace, the OpenAPI
 // document and the page to read it in. All of it is inside the binary.
 package pages
 
@@ -41,13 +41,18 @@ func Handlers() (map[string]http.Handler, error) {
 		"/docs/start.css": "start.css",
 		"/sign-in":        "sign-in.html",
 		"/invitation":     "invitation.html",
+		"/reset":          "reset.html",
 
 		"/account/account.css":   "account/account.css",
+		"/account/approve.js":    "account/approve.js",
 		"/account/client.js":     "account/client.js",
+		"/account/invitation.js": "account/invitation.js",
 		"/account/methods.js":    "account/methods.js",
 		"/account/passkeys.js":   "account/passkeys.js",
+		"/account/password.js":   "account/password.js",
+		"/account/qr.js":         "account/qr.js",
+		"/account/reset.js":      "account/reset.js",
 		"/account/sign-in.js":    "account/sign-in.js",
-		"/account/invitation.js": "account/invitation.js",
 	} {
 		data, err := fs.ReadFile(files, "files/"+name)
 		if err != nil {

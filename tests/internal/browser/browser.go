@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -36,15 +37,26 @@ type Tab struct {
 	problems []string
 }
 
-// New starts a browser that trusts the keys of these certificates, and no others
-// that the machine does not. It ends with the test.
-func New(t *testing.T, certificates ...string) *Tab {
+// Options say what a browser trusts and where it is.
+type Options struct {
+	// Certificates are files: their keys are trusted, and no others that the machine does not trust.
+	Certificates []string
+	// From is the loopback address that it connects from, as another device would; empty: any.
+	From string
+}
+
+// New starts a browser, which ends with the test.
+func New(t *testing.T, o Options) *Tab {
 	t.Helper()
 	found, err := chromium.Find()
 	require.NoError(t, err)
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(found.Path), chromedp.Env(found.Env...),
-		chromedp.Flag("ignore-certificate-errors-spki-list", pins(t, certificates)))
+		chromedp.Flag("ignore-certificate-errors-spki-list", pins(t, o.Certificates)))
+	if o.From != "" {
+		// Without the second flag no proxy is asked for loopback addresses.
+		options = append(options, chromedp.ProxyServer(proxy(t, o.From)), chromedp.Flag("proxy-bypass-list", "<-loopback>"))
+	}
 	if os.Geteuid() == 0 {
 		// Chromium's sandbox refuses root; in a test there is nothing to protect.
 		options = append(options, chromedp.NoSandbox)
@@ -125,6 +137,12 @@ func (b *Tab) Fill(pairs ...string) {
 	}
 }
 
+// Keys presses keys, wherever the focus is.
+func (b *Tab) Keys(keys string) {
+	b.t.Helper()
+	b.Do(chromedp.KeyEvent(keys))
+}
+
 // Click clicks what a CSS selector finds.
 func (b *Tab) Click(selector string) {
 	b.t.Helper()
@@ -137,14 +155,29 @@ func (b *Tab) Text(id string) string {
 	return strings.TrimSpace(Eval[string](b, fmt.Sprintf("document.getElementById(%q).innerText", id)))
 }
 
-// Until waits until an expression is true. A page's policy forbids what chromedp's Poll does in the page.
+// Picture is a PNG of what a CSS selector finds, as it is shown.
+func (b *Tab) Picture(selector string) []byte {
+	b.t.Helper()
+	ctx, stop := context.WithTimeout(b.ctx, limit)
+	defer stop()
+	picture, err := chromedp.Run(ctx, chromedp.Screenshot(chromedp.CSS(selector)))
+	require.NoError(b.t, err, selector)
+	return picture
+}
+
+// Until waits until an expression is true. A page's policy forbids what chromedp's Poll
+// does in the page. A page that is only loading, where there is nothing yet to look at, is not there yet.
 func (b *Tab) Until(expression string) {
 	b.t.Helper()
 	give := time.After(limit)
-	for !Eval[bool](b, expression) {
+	for {
+		held, err := evaluate[bool](b, expression)
+		if held {
+			return
+		}
 		select {
 		case <-give:
-			b.fail(fmt.Errorf("%s never came true", expression))
+			b.fail(errors.Join(fmt.Errorf("%s never came true", expression), err))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -161,11 +194,15 @@ func (b *Tab) fail(err error) {
 // Eval runs an expression in the page, awaits it where it is a promise, and reads its value.
 func Eval[T any](b *Tab, expression string) T {
 	b.t.Helper()
-	ctx, stop := context.WithTimeout(b.ctx, limit)
-	defer stop()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	value, err := evaluate[T](b, expression)
 	require.NoError(b.t, err, expression)
 	return value
+}
+
+func evaluate[T any](b *Tab, expression string) (T, error) {
+	ctx, stop := context.WithTimeout(b.ctx, limit)
+	defer stop()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
 // Call runs a command of the DevTools protocol on the tab.

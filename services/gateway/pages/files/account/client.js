@@ -7,6 +7,8 @@ export class Refusal extends Error {
     this.status = status;
     this.reason = (body.details || []).map((d) => d.reason).find(Boolean) || "";
     this.retry = Number(retry) || 0;
+    // What is wrong with which field, by the API's name of it.
+    this.fields = (body.details || []).flatMap((d) => d.fieldViolations || []);
   }
 }
 
@@ -37,13 +39,31 @@ export function show(id) {
 
 export function say(text) { element("status").textContent = text; }
 
+// complain says what went wrong and moves the focus there: what a user typed stays below.
 export function complain(error) {
-  const wait = error.retry ? ` Try again in ${error.retry} seconds.` : "";
-  element("message").textContent = error instanceof Refusal ? sentence(error.message) + wait : "Something went wrong on this page. Reload it.";
   if (!(error instanceof Refusal)) console.error(error);
+  element("message").textContent = error instanceof Refusal ? advice(error) : "Something went wrong on this page. Reload it.";
+  for (const { field } of error.fields || []) for (const input of document.getElementsByName(field)) input.ariaInvalid = "true";
+  element("message").focus();
 }
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+const advice = ({ message, fields, retry }) =>
+  [message, ...fields.map((f) => f.description)].map(sentence).join(" ") + (retry ? ` Try again in ${retry} seconds.` : "");
+
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+// digits is a code as people type it: with spaces or hyphens.
+export const digits = (code) => code.replace(/[\s-]/g, "");
+
+// fragment is what stands behind the # of a link, which browsers send to no server.
+// It leaves the address bar, and so the history, at once. A link that is opened in a
+// page that is already there loads it again.
+export function fragment() {
+  const found = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  addEventListener("hashchange", () => location.reload());
+  return found;
+}
 
 // on runs what a form or a button asks for, once at a time, and says what went wrong.
 export function on(target, event, work) {
@@ -52,6 +72,7 @@ export function on(target, event, work) {
     if (target.ariaBusy === "true") return;
     target.ariaBusy = "true";
     element("message").textContent = "";
+    for (const input of document.querySelectorAll("[aria-invalid]")) input.ariaInvalid = null;
     say("");
     try {
       await work();
@@ -63,13 +84,18 @@ export function on(target, event, work) {
   });
 }
 
+// item makes a list item.
+export function item(content) {
+  const made = document.createElement("li");
+  made.append(content);
+  return made;
+}
+
 // button makes a button inside a list item.
 export function button(text, work) {
   const made = document.createElement("button");
   made.type = "button";
   made.textContent = text;
   on(made, "click", work);
-  const item = document.createElement("li");
-  item.append(made);
-  return item;
+  return item(made);
 }

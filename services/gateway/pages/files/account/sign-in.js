@@ -1,6 +1,8 @@
-import { Refusal, button, call, complain, element, on, say, show } from "/account/client.js";
+import { approve } from "/account/approve.js";
+import { Refusal, button, call, complain, digits, element, fragment, item, on, say, show } from "/account/client.js";
 import { methods } from "/account/methods.js";
-import { register, signIn, supported } from "/account/passkeys.js";
+import { register, signIn, stepUp, supported } from "/account/passkeys.js";
+import { begin as beginQR, cancel as cancelQR } from "/account/qr.js";
 
 // What a user can do about each gate.
 const gates = {
@@ -12,34 +14,74 @@ const gates = {
   GATE_CERTIFICATION: "Nobody confirmed your access in the last review. Ask your administrator.",
 };
 
+const two = "ASSURANCE_AAL2";
+
+// What brought the user here: an invitation, which goes on to the authenticator app, or
+// the QR code of another device, which goes on to approving it.
+const came = fragment();
+let wanted = came.startsWith("qr=") ? came.slice(3) : "";
+
 let offered = [];
+let bare = false; // nothing is set up yet but the mail address, which everybody has
+let current;
 
 // arrive goes on after any step that opened or raised a session.
 async function arrive(session) {
-  element("password-form").reset();
-  element("code-form").reset();
-  offered = (session.secondFactors || []).filter((m) => methods[m]);
-  if (session.assurance === "ASSURANCE_AAL1" && session.nextStep === "NEXT_STEP_ENROL_TOTP") return enrol();
-  if (session.assurance === "ASSURANCE_AAL1" && offered.length > 0) return ask(offered[0]);
+  for (const form of ["password-form", "code-form", "confirm-form"]) element(form).reset();
+  if (session.assurance === two) return home(await call("GET", "/v1/self"));
+  return prove();
+}
+
+// prove asks for the strongest second factor that the user has.
+async function prove() {
+  const { factors } = await call("GET", "/v1/self/factors");
+  offered = factors.filter((f) => f.secondFactor && methods[f.method]);
+  bare = factors.every((f) => f.method === "METHOD_EMAIL");
+  if (offered.length > 0) return ask(offered[0]);
+  if (bare) return enrol();
+  await leave();
+  throw new Refusal(0, { message: "This browser cannot ask for any of your second factors. Use another one." });
+}
+
+// home is where a session ends up that needs no further step.
+function home(self) {
+  if (!wanted) return account(self);
+  if (self.assurance !== two || self.gates?.includes("GATE_NETWORK")) return prove();
+  return approve(wanted, { prove, fresh, done: leave });
+}
+
+// fresh does what takes a proof of two factors that is not older than five minutes, or
+// asks for that proof, after which the user asks once more.
+async function fresh(work) {
+  try {
+    await work();
+  } catch (error) {
+    if (error.reason !== "REAUTHENTICATE") throw error;
+    show("confirm");
+  }
+}
+
+async function leave() {
+  wanted = "";
   return account(await call("GET", "/v1/self"));
 }
 
-let current;
-
 // ask asks for one second factor and offers the others.
-async function ask(name) {
-  current = methods[name];
+async function ask(factor) {
+  current = methods[factor.method];
   show("second");
   element("code-form").hidden = !current.verify;
   element("code").value = "";
   element("others").replaceChildren(
-    ...offered.filter((other) => other !== name).map((other) => button(methods[other].title, () => ask(other))),
+    ...offered.filter((other) => other !== factor).map((other) => button(methods[other.method].title, () => ask(other))),
     ...(current.begin ? [button(current.again, () => begin(current))] : []),
+    ...(bare ? [button("Set up an authenticator app", enrol)] : []),
     button("Start over", signOut));
   if (current.verify) {
     element("code-label").textContent = current.label;
-    element("code-hint").textContent = current.hint;
+    element("code-hint").textContent = current.hint(factor);
     element("code").inputMode = current.keys;
+    element("code").autocomplete = current.keys === "numeric" ? "one-time-code" : "off";
     element("code").focus();
   }
   await begin(current);
@@ -58,17 +100,12 @@ async function enrol() {
   show("enrol");
 }
 
-function account(self) {
-  const { user, assurance } = self;
+function account({ user, assurance, gates: closed = [] }) {
   element("who").textContent = user.displayName ? `${user.displayName} (${user.username})` : user.username;
   element("role").textContent = [user.role.replace("ROLE_KIND_", "").toLowerCase(), user.template].filter(Boolean).join(", ");
-  element("assurance").textContent = assurance === "ASSURANCE_AAL2" ? "two factors (AAL2)" : "one factor (AAL1)";
-  element("more").hidden = assurance === "ASSURANCE_AAL2";
-  element("gates").replaceChildren(...(self.gates || []).map((gate) => {
-    const item = document.createElement("li");
-    item.textContent = gates[gate] || gate;
-    return item;
-  }));
+  element("assurance").textContent = assurance === two ? "two factors (AAL2)" : "one factor (AAL1)";
+  element("more").hidden = assurance === two && !closed.includes("GATE_NETWORK");
+  element("gates").replaceChildren(...closed.map((gate) => item(gates[gate] || gate)));
   show("account");
 }
 
@@ -78,7 +115,6 @@ async function signOut() {
     if (!(error instanceof Refusal) || error.status !== 401) throw error;
   });
   show("start");
-  element("username").focus();
   say("You are signed out.");
 }
 
@@ -89,24 +125,36 @@ on(element("code-form"), "submit", async () => arrive(await current.verify(eleme
 on(element("enrol-form"), "submit", async () => arrive(await call("POST", "/v1/auth:confirmTotp", { totpCode: element("enrol-code").value })));
 on(element("sign-out"), "click", signOut);
 on(element("passkey-sign-in"), "click", async () => arrive(await signIn()));
-on(element("passkey-form"), "submit", async () => {
+on(element("passkey-form"), "submit", () => fresh(async () => {
   const { session } = await register(element("passkey-name").value.trim());
   element("passkey-form").reset();
   if (session) await arrive(session);
   say("The passkey is registered.");
+}));
+on(element("confirm-form"), "submit", async () => arrive(await call("POST", "/v1/auth:reauthenticate", {
+  password: element("confirm-password").value, totpCode: digits(element("confirm-code").value),
+})));
+on(element("confirm-passkey"), "click", async () => arrive(await stepUp()));
+on(element("confirm-cancel"), "click", leave);
+on(element("more"), "click", prove);
+on(element("qr-begin"), "click", async () => {
+  const wait = await beginQR();
+  // The wait outlasts the click.
+  wait().then((session) => session && arrive(session)).catch((error) => {
+    show("start");
+    complain(error);
+  });
 });
-on(element("more"), "click", async () => {
-  offered = ["METHOD_TOTP"];
-  return ask(offered[0]);
+on(element("qr-cancel"), "click", () => {
+  cancelQR();
+  show("start");
 });
 
-element("passkey-sign-in").hidden = element("passkey-form").hidden = !supported;
+for (const id of ["passkey-sign-in", "passkey-form", "confirm-passkey"]) element(id).hidden = !supported;
 
-// Who is signed in already sees so; who comes from an invitation goes on to the
-// authenticator app; who is not signed in starts.
-const invited = location.hash === "#enrol";
-history.replaceState(null, "", location.pathname);
-call("GET", "/v1/self").then((self) => (invited ? enrol() : account(self))).catch((error) => {
-  if (!(error instanceof Refusal) || error.status !== 401) complain(error);
+// Who is signed in already goes on; who is not starts.
+call("GET", "/v1/self").then((self) => (came === "enrol" ? enrol() : home(self))).catch((error) => {
+  if (!(error instanceof Refusal) || error.status !== 401) return complain(error);
+  if (wanted) say("Sign in here first. Then you can sign the other device in.");
   element("username").focus();
 });
