@@ -41,14 +41,13 @@ func choose(tab *browser.Tab, which string, right bool) {
 	browser.Eval[bool](tab, number(which, right)+"[0].click(), true")
 }
 
-// age makes the proofs of a person's sessions older than the five minutes for which they are fresh.
-func age(t *testing.T, person *seed.Person) {
+// change does in the auth database what otherwise only time does.
+func change(t *testing.T, statement string, args ...any) {
 	t.Helper()
 	db, err := suite.AdminDB(t.Context(), "auth")
 	require.NoError(t, err)
 	defer db.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // what counts was committed
-	tag, err := db.Exec(t.Context(), "UPDATE sessions SET authenticated = authenticated - interval '6 minutes' WHERE user_id = $1 AND authenticated IS NOT NULL",
-		strings.TrimPrefix(person.User, "users/"))
+	tag, err := db.Exec(t.Context(), statement, args...)
 	require.NoError(t, err)
 	require.NotZero(t, tag.RowsAffected())
 }
@@ -75,7 +74,8 @@ func TestDH25_ChromiumSignsInByPhone(t *testing.T) {
 	require.Contains(t, phone.Text("approve-far"), "another network")
 	require.Equal(t, 2, browser.Eval[int](phone, number(shows, false)+".length"))
 	accessible(t, phone)
-	age(t, person)
+	change(t, "UPDATE sessions SET authenticated = authenticated - interval '6 minutes' WHERE user_id = $1 AND authenticated IS NOT NULL",
+		strings.TrimPrefix(person.User, "users/"))
 	choose(phone, shows, true)
 	phone.Until(refusedOr + shown("confirm"))
 	accessible(t, phone)
@@ -114,8 +114,8 @@ func TestDH25_ChromiumSignsInByPhone(t *testing.T) {
 	}
 }
 
-// A phone signs in first where it must; a wrong number and a refusal end the request,
-// and the other device is told.
+// A phone signs in first where it must; a wrong number, a refusal and time end the
+// request, and the other device is told.
 func TestDH25_ChromiumRefusesByPhone(t *testing.T) {
 	person := users.Person(seed.Nurse)
 	desktop, phone := open(t), open(t)
@@ -146,5 +146,13 @@ func TestDH25_ChromiumRefusesByPhone(t *testing.T) {
 	desktop.Until(refusedOr + signedIn)
 	require.Contains(t, desktop.Text("message"), "refused")
 
+	link := scan(t, desktop)
+	change(t, "UPDATE qr_sign_ins SET expires = created WHERE id = $1", link[strings.Index(link, "#qr=")+len("#qr="):])
+	desktop.Until(refusedOr + signedIn)
+	require.Contains(t, desktop.Text("message"), "too old")
+	phone.Do(chromedp.Navigate("about:blank"), chromedp.Navigate(link))
+	phone.Until(refusedOr + shown("approve"))
+	require.Contains(t, phone.Text("message"), "too old")
+	phone.Until(signedIn)
 	require.Empty(t, append(desktop.Problems(), phone.Problems()...))
 }

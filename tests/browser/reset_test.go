@@ -15,7 +15,7 @@ import (
 func setPassword(tab *browser.Tab, password, again string) {
 	tab.Fill("password", password, "again", again)
 	tab.Click("#choose-form button[type=submit]")
-	tab.Until(refusedOr + shown("done"))
+	tab.Until(refusedOr + `location.pathname === "/sign-in" || ` + shown("done"))
 }
 
 // Who forgot the password asks for a mail, and chooses a new one behind its link: the
