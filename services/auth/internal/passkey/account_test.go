@@ -1,11 +1,13 @@
 package passkey_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
@@ -73,6 +75,49 @@ func TestDH26_APasskeyOpensNothingOnceItOrItsAccountIsTakenAway(t *testing.T) {
 			c.refused(t, c.finishSignIn(late.id, ph.assertion(t, late.options, good)), signing, row.stage, before)
 		})
 	}
+}
+
+// What is taken away while the answer is being verified counts too: the lock of the user holds
+// the sign-in between its verification and its session.
+func TestDH26_APasskeyOpensNothingThatIsTakenAwayMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	for _, row := range []struct{ name, take, back string }{
+		{"disabled", "UPDATE users SET disabled = true WHERE id = $1", "UPDATE users SET disabled = false WHERE id = $1"},
+		{"frozen", "UPDATE users SET frozen = now() WHERE id = $1", "UPDATE users SET frozen = NULL WHERE id = $1"},
+		{"closed", "UPDATE users SET closed = now() WHERE id = $1", "UPDATE users SET closed = NULL WHERE id = $1"},
+		{"removed", "DELETE FROM passkeys WHERE user_id = $1", "SELECT $1::uuid"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			ceremony := c.beginSignIn()
+			c.phone.credential.Counter++
+			answer := c.phone.assertion(t, ceremony.options, good)
+			ended := make(chan error, 1)
+			c.Admin(func(ctx context.Context, conn *pgx.Conn) {
+				tx, err := conn.Begin(ctx)
+				require.NoError(t, err)
+				_, err = tx.Exec(ctx, "SELECT FROM activity WHERE user_id = $1 FOR UPDATE", c.smith.ID)
+				require.NoError(t, err)
+				go func() { ended <- c.finishSignIn(ceremony.id, answer) }()
+				require.Eventually(t, func() bool {
+					var waits bool
+					err := c.admin.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity
+						WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waits)
+					return err == nil && waits
+				}, 20*time.Second, 10*time.Millisecond)
+				_, err = tx.Exec(ctx, row.take, c.smith.ID)
+				require.NoError(t, err)
+				require.NoError(t, tx.Commit(ctx))
+			})
+			err := <-ended
+			c.refused(t, err, signing, "PASSKEY_OR_ACCOUNT_CHANGED", c.kept())
+			_, err = c.admin.Exec(t.Context(), row.back, c.smith.ID)
+			require.NoError(t, err)
+		})
+	}
+	var open int
+	require.NoError(t, c.admin.QueryRow(t.Context(), "SELECT count(*) FROM sessions WHERE user_id = $1", c.smith.ID).Scan(&open))
+	require.Equal(t, 1, open, "the one in which the passkey was registered")
 }
 
 // A counter that does not go up may mean a copy of the passkey and proves none (WebAuthn L3
