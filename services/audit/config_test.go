@@ -13,6 +13,7 @@ import (
 
 	"github.com/carekeep/carekeep/libs/config"
 	"github.com/carekeep/carekeep/libs/ledger"
+	"github.com/carekeep/carekeep/libs/program"
 )
 
 func TestTheExampleConfigurationLoads(t *testing.T) {
@@ -57,7 +58,7 @@ func TestTheExportCommandWritesAFileThatVerifies(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.yaml")
 	require.NoError(t, os.WriteFile(file, raw, 0o600))
 	out := filepath.Join(t.TempDir(), "audit.jsonl")
-	command := &export{configured: configured{Config: file}, Out: out}
+	command := &export{configured: configured{program.Configured{Config: file}}, Out: out}
 	require.NoError(t, command.Run(context.Background()))
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)

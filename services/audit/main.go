@@ -6,17 +6,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
-	"github.com/alecthomas/kong"
-
-	"github.com/carekeep/carekeep/libs/config"
 	"github.com/carekeep/carekeep/libs/mtls"
 	"github.com/carekeep/carekeep/libs/pg"
-	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/libs/program"
 	"github.com/carekeep/carekeep/services/audit/migrations"
 )
 
@@ -26,15 +20,12 @@ type commands struct {
 	Export  export  `cmd:"" help:"Write the whole log, straight from the database, for \"carekeep audit verify\"."`
 }
 
-type configured struct {
-	Config string `required:"" type:"path" help:"Configuration file; config/audit.example.yaml explains it."`
-}
+type configured struct{ program.Configured }
 
 // open reads what every command needs.
 func (c configured) open() (Settings, *mtls.Source, *slog.Logger, error) {
-	log := telemetry.NewLogger(os.Stderr, "audit", slog.LevelInfo)
-	var settings Settings
-	if err := config.Load(c.Config, &settings); err != nil {
+	settings, log, err := program.Load[Settings](c.Configured, "audit")
+	if err != nil {
 		return settings, nil, nil, err
 	}
 	identity, err := mtls.Load(settings.Server.Files(), log)
@@ -70,9 +61,4 @@ func (c *migrate) Run(ctx context.Context) error {
 	return pg.Migrate(ctx, settings.Database, identity, migrations.Set)
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	cli := kong.Parse(&commands{}, kong.Name("audit"), kong.Description("The log of every access."), kong.BindTo(ctx, (*context.Context)(nil)))
-	cli.FatalIfErrorf(cli.Run())
-}
+func main() { program.Main("audit", "The log of every access.", &commands{}) }

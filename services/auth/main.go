@@ -5,18 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/alecthomas/kong"
-
-	"github.com/carekeep/carekeep/libs/config"
 	"github.com/carekeep/carekeep/libs/mtls"
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/pg"
-	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/libs/program"
 	"github.com/carekeep/carekeep/services/auth/internal/app"
 	"github.com/carekeep/carekeep/services/auth/migrations"
 )
@@ -27,15 +20,10 @@ type commands struct {
 	Bootstrap bootstrap `cmd:"" help:"Create the first superadmin and print a one-time invitation token."`
 }
 
-type configured struct {
-	Config string `required:"" type:"path" help:"Configuration file; config/auth.example.yaml explains it."`
-}
+type configured struct{ program.Configured }
 
 func (c configured) load() (app.Settings, app.Options, error) {
-	var settings app.Settings
-	err := config.Load(c.Config, &settings)
-	log := telemetry.NewLogger(os.Stderr, "auth", slog.LevelInfo)
-	slog.SetDefault(log)
+	settings, log, err := program.Load[app.Settings](c.Configured, "auth")
 	return settings, app.Options{Log: log}, err
 }
 
@@ -88,10 +76,4 @@ func (c *bootstrap) Run(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	cli := kong.Parse(&commands{}, kong.Name("auth"), kong.Description("Identity service of carekeep."),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(os.Stdout, (*io.Writer)(nil)))
-	cli.FatalIfErrorf(cli.Run())
-}
+func main() { program.Main("auth", "Identity service of carekeep.", &commands{}) }

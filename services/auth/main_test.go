@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/carekeep/carekeep/libs/program"
 	"github.com/carekeep/carekeep/services/auth/internal/testkit"
 )
 
@@ -28,12 +29,12 @@ func TestMigrateAndBootstrapRunFromAConfigurationFile(t *testing.T) {
 		"transit":  map[string]any{"address": s.Transit.Address, "role": s.Transit.Role},
 		"mail":     map[string]any{"host": s.Mail.Host, "port": s.Mail.Port, "from": s.Mail.From, "tls": s.Mail.TLS},
 	}
-	write := func(name string) string {
+	write := func(name string) configured {
 		raw, err := yaml.Marshal(tree)
 		require.NoError(t, err)
 		file := filepath.Join(t.TempDir(), name)
 		require.NoError(t, os.WriteFile(file, raw, 0o600))
-		return file
+		return configured{program.Configured{Config: file}}
 	}
 	service := write("auth.yaml")
 	owner, err := w.Postgres.CA().Issue("auth-migrate")
@@ -41,12 +42,12 @@ func TestMigrateAndBootstrapRunFromAConfigurationFile(t *testing.T) {
 	tree["tls"] = map[string]any{"certificate": owner.Certificate, "key": owner.Key, "authorities": owner.Authorities}
 	tree["database"].(map[string]any)["user"] = "auth_owner"
 
-	require.NoError(t, (&migrate{configured{write("auth-migrate.yaml")}}).Run(t.Context()), "applied already: nothing to do")
+	require.NoError(t, (&migrate{write("auth-migrate.yaml")}).Run(t.Context()), "applied already: nothing to do")
 	var out bytes.Buffer
-	command := &bootstrap{configured: configured{service}, Username: "root", Email: "root@example.org"}
+	command := &bootstrap{configured: service, Username: "root", Email: "root@example.org"}
 	require.NoError(t, command.Run(t.Context(), &out))
 	require.Regexp(t, `^cki_[A-Za-z0-9_-]{43}\n$`, out.String())
 	command.Username = "other"
 	require.ErrorContains(t, command.Run(t.Context(), &out), "SUPERADMIN_EXISTS")
-	require.ErrorContains(t, (&serve{configured{filepath.Join(t.TempDir(), "missing.yaml")}}).Run(t.Context()), "missing.yaml")
+	require.ErrorContains(t, (&serve{configured{program.Configured{Config: filepath.Join(t.TempDir(), "missing.yaml")}}}).Run(t.Context()), "missing.yaml")
 }

@@ -3,7 +3,6 @@ module github.com/carekeep/carekeep/services/backup
 go 1.26.0
 
 require (
-	github.com/alecthomas/kong v1.17.0
 	github.com/carekeep/carekeep/gen v0.0.0
 	github.com/carekeep/carekeep/libs v0.0.0
 	github.com/google/uuid v1.6.0
@@ -23,6 +22,7 @@ require (
 	buf.build/go/protovalidate v1.4.0 // indirect
 	cel.dev/cel-go v0.32.0 // indirect
 	cel.dev/expr v0.25.3 // indirect
+	github.com/alecthomas/kong v1.17.0 // indirect
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/antlr4-go/antlr/v4 v4.13.1 // indirect
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect

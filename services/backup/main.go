@@ -6,14 +6,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/alecthomas/kong"
-
-	"github.com/carekeep/carekeep/libs/config"
-	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/libs/program"
 	"github.com/carekeep/carekeep/services/backup/internal/app"
 )
 
@@ -24,16 +18,10 @@ type commands struct {
 	Restore restore `cmd:"" help:"Restore a backup into an empty or new folder; needs the storage and transit only."`
 }
 
-type configured struct {
-	Config string `required:"" type:"path" help:"Configuration file; config/backup.example.yaml explains it."`
-}
+type configured struct{ program.Configured }
 
 func (c configured) load() (app.Settings, *slog.Logger, error) {
-	var settings app.Settings
-	err := config.Load(c.Config, &settings)
-	log := telemetry.NewLogger(os.Stderr, "backup", slog.LevelInfo)
-	slog.SetDefault(log)
-	return settings, log, err
+	return program.Load[app.Settings](c.Configured, "backup")
 }
 
 type serve struct{ configured }
@@ -88,10 +76,4 @@ func (c *restore) Run(ctx context.Context, out io.Writer) error {
 	return app.RestoreTo(ctx, settings, log, c.Backup, c.To, out)
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	cli := kong.Parse(&commands{}, kong.Name("backup"), kong.Description("Encrypted backups of carekeep."),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(os.Stdout, (*io.Writer)(nil)))
-	cli.FatalIfErrorf(cli.Run())
-}
+func main() { program.Main("backup", "Encrypted backups of carekeep.", &commands{}) }

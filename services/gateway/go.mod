@@ -3,7 +3,6 @@ module github.com/carekeep/carekeep/services/gateway
 go 1.26.0
 
 require (
-	github.com/alecthomas/kong v1.17.0
 	github.com/carekeep/carekeep/gen v0.0.0
 	github.com/carekeep/carekeep/libs v0.0.0
 	github.com/getkin/kin-openapi v0.152.0
@@ -27,6 +26,7 @@ require (
 	buf.build/go/protovalidate v1.4.0 // indirect
 	cel.dev/cel-go v0.32.0 // indirect
 	cel.dev/expr v0.25.3 // indirect
+	github.com/alecthomas/kong v1.17.0 // indirect
 	github.com/antlr4-go/antlr/v4 v4.13.1 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect

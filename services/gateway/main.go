@@ -6,16 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
-	"github.com/alecthomas/kong"
-
-	"github.com/carekeep/carekeep/libs/config"
 	"github.com/carekeep/carekeep/libs/mtls"
+	"github.com/carekeep/carekeep/libs/program"
 	"github.com/carekeep/carekeep/libs/telemetry"
 )
 
@@ -23,19 +17,14 @@ type commands struct {
 	Serve serve `cmd:"" help:"Serve the REST API."`
 }
 
-type serve struct {
-	Config string `required:"" type:"path" help:"Configuration file; config/gateway.example.yaml explains it."`
-}
+type serve struct{ program.Configured }
 
-// Run serves until the process is told to stop.
-func (c *serve) Run() error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	var settings Settings
-	if err := config.Load(c.Config, &settings); err != nil {
+// Run serves until ctx ends.
+func (c *serve) Run(ctx context.Context) error {
+	settings, log, err := program.Load[Settings](c.Configured, "gateway")
+	if err != nil {
 		return err
 	}
-	log := telemetry.NewLogger(os.Stderr, "gateway", slog.LevelInfo)
 	identity, err := mtls.Load(settings.Mesh, log)
 	if err != nil {
 		return fmt.Errorf("mesh identity: %w", err)
@@ -55,7 +44,4 @@ func (c *serve) Run() error {
 	return errors.Join(err, flush(last))
 }
 
-func main() {
-	cli := kong.Parse(&commands{}, kong.Name("gateway"), kong.Description("The REST edge of carekeep."))
-	cli.FatalIfErrorf(cli.Run())
-}
+func main() { program.Main("gateway", "The REST edge of carekeep.", &commands{}) }

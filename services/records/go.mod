@@ -3,7 +3,6 @@ module github.com/carekeep/carekeep/services/records
 go 1.26.0
 
 require (
-	github.com/alecthomas/kong v1.17.0
 	github.com/carekeep/carekeep/gen v0.0.0
 	github.com/carekeep/carekeep/libs v0.0.0
 	github.com/google/go-cmp v0.7.0
@@ -21,6 +20,7 @@ require (
 )
 
 require (
+	github.com/alecthomas/kong v1.17.0 // indirect
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/minio/highwayhash v1.0.4 // indirect

@@ -4,15 +4,8 @@ package main
 
 import (
 	"context"
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/alecthomas/kong"
-
-	"github.com/carekeep/carekeep/libs/config"
-	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/libs/program"
 	"github.com/carekeep/carekeep/services/records/internal/app"
 )
 
@@ -21,15 +14,10 @@ type commands struct {
 	Migrate migrate `cmd:"" help:"Bring the database's schema up to date; runs as the owner of the database."`
 }
 
-type configured struct {
-	Config string `required:"" type:"path" help:"Configuration file; config/records.example.yaml explains it."`
-}
+type configured struct{ program.Configured }
 
 func (c configured) load() (app.Settings, app.Options, error) {
-	var settings app.Settings
-	err := config.Load(c.Config, &settings)
-	log := telemetry.NewLogger(os.Stderr, "records", slog.LevelInfo)
-	slog.SetDefault(log)
+	settings, log, err := program.Load[app.Settings](c.Configured, "records")
 	return settings, app.Options{Log: log}, err
 }
 
@@ -59,10 +47,4 @@ func (c *migrate) Run(ctx context.Context) error {
 	return app.Migrate(ctx, settings, options)
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	cli := kong.Parse(&commands{}, kong.Name("records"), kong.Description("Sealed patients' charts of carekeep."),
-		kong.BindTo(ctx, (*context.Context)(nil)))
-	cli.FatalIfErrorf(cli.Run())
-}
+func main() { program.Main("records", "Sealed patients' charts of carekeep.", &commands{}) }

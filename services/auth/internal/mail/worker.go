@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/services/auth/internal/queue"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )
@@ -35,46 +36,21 @@ type Worker struct {
 	Sealer *seal.Sealer
 	Sender Sender
 	Log    *slog.Logger
-	// Every is the pause between looks into the queue; Poke shortens it.
-	Every time.Duration
 
-	poke chan struct{}
+	loop *queue.Loop
 }
 
 // NewWorker makes a worker that looks into the queue every five seconds.
 func NewWorker(s *store.Store, sealer *seal.Sealer, sender Sender, log *slog.Logger) *Worker {
-	return &Worker{Store: s, Sealer: sealer, Sender: sender, Log: log, Every: 5 * time.Second, poke: make(chan struct{}, 1)}
+	return &Worker{Store: s, Sealer: sealer, Sender: sender, Log: log, loop: queue.New(5*time.Second, batch)}
 }
 
 // Poke makes the worker look now; it never blocks.
-func (w *Worker) Poke() {
-	select {
-	case w.poke <- struct{}{}:
-	default:
-	}
-}
+func (w *Worker) Poke() { w.loop.Poke() }
 
 // Run sends until the context ends.
 func (w *Worker) Run(ctx context.Context) {
-	ticker := time.NewTicker(w.Every)
-	defer ticker.Stop()
-	for {
-		for ctx.Err() == nil {
-			n, err := w.Round(ctx)
-			if err != nil && ctx.Err() == nil {
-				w.Log.WarnContext(ctx, "mail queue cannot be read", telemetry.KeyError, err.Error())
-			}
-			if n < batch || err != nil {
-				break
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-w.poke:
-		}
-	}
+	w.loop.Run(ctx, w.Log, "mail queue cannot be read", w.Round)
 }
 
 // Round takes due messages and tries each once. It returns how many there were.

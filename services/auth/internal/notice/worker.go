@@ -7,8 +7,8 @@ import (
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
-	"github.com/carekeep/carekeep/libs/telemetry"
 	"github.com/carekeep/carekeep/services/auth/internal/mail"
+	"github.com/carekeep/carekeep/services/auth/internal/queue"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )
@@ -28,26 +28,15 @@ type Worker struct {
 
 // Run writes until the context ends.
 func (w *Worker) Run(ctx context.Context) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		if err := w.Round(ctx); err != nil && ctx.Err() == nil {
-			w.Log.WarnContext(ctx, "notices cannot be written; they wait", telemetry.KeyError, err.Error())
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
+	queue.New(every, batch).Run(ctx, w.Log, "notices cannot be written; they wait", w.Round)
 }
 
-// Round writes what waits now.
-func (w *Worker) Round(ctx context.Context) error {
+// Round writes what waits now, and says how much there was.
+func (w *Worker) Round(ctx context.Context) (int, error) {
 	tx := w.Notices.Store.In(store.Platform)
 	waiting := tx.WaitingOccasions(batch)
 	if err := tx.Read(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	var failed error
 	for _, o := range waiting.All() {
@@ -58,7 +47,7 @@ func (w *Worker) Round(ctx context.Context) error {
 	if len(waiting.All()) > 0 {
 		w.Notices.Poke()
 	}
-	return failed
+	return len(waiting.All()), failed
 }
 
 var errTaken = errs.New(errs.KindConflict, "OCCASION_TAKEN", "another worker was faster")

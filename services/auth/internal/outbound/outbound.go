@@ -17,6 +17,7 @@ import (
 
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
+	"github.com/carekeep/carekeep/services/auth/internal/queue"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/sms"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
@@ -33,7 +34,7 @@ type SMS struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	poke chan struct{}
+	loop *queue.Loop
 }
 
 // Options are what text messages need. Config is nil where there is no provider.
@@ -57,7 +58,7 @@ func New(ctx context.Context, o Options) (*SMS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("outbound: %w", err)
 	}
-	s := &SMS{store: o.Store, sealer: o.Sealer, key: key, log: o.Log, now: o.Now, poke: make(chan struct{}, 1)}
+	s := &SMS{store: o.Store, sealer: o.Sealer, key: key, log: o.Log, now: o.Now, loop: queue.New(every, batch)}
 	if o.Config == nil {
 		return s, nil
 	}
@@ -74,12 +75,7 @@ func New(ctx context.Context, o Options) (*SMS, error) {
 func (s *SMS) On() bool { return s.config != nil }
 
 // Poke makes the worker look into the queue now; call it after the commit. It never blocks.
-func (s *SMS) Poke() {
-	select {
-	case s.poke <- struct{}{}:
-	default:
-	}
-}
+func (s *SMS) Poke() { s.loop.Poke() }
 
 // Token is the blind index of a number in a practice: equal numbers give equal
 // tokens there and others elsewhere, and without the key a token says nothing.

@@ -36,25 +36,7 @@ func (s *SMS) Run(ctx context.Context) {
 	if !s.On() {
 		return
 	}
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		for ctx.Err() == nil {
-			n, err := s.Round(ctx)
-			if err != nil && ctx.Err() == nil {
-				s.log.WarnContext(ctx, "the queue of text messages cannot be read", telemetry.KeyError, err.Error())
-			}
-			if n < batch || err != nil {
-				break
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-s.poke:
-		}
-	}
+	s.loop.Run(ctx, s.log, "the queue of text messages cannot be read", s.Round)
 }
 
 // Round takes due messages and tries each once. It returns how many there were.
