@@ -69,9 +69,8 @@ func TestChromiumResetsAForgottenPassword(t *testing.T) {
 	tab.Click("#password-form button")
 	tab.Until(refusedOr + shown("second"))
 	require.Contains(t, tab.Text("message"), "wrong", "the old password opens nothing")
-	renewed := *person
-	renewed.Password = chosen
-	signInByPage(t, tab, &renewed)
+	person.Password = chosen
+	signInByPage(t, tab, person)
 	require.Contains(t, tab.Text("assurance"), "AAL2")
 	require.Empty(t, tab.Problems())
 }

@@ -32,13 +32,14 @@ async function arrive(session) {
   return prove();
 }
 
-// prove asks for the strongest second factor that the user has.
+// prove asks for the strongest second factor that the user has. Who has none sets one up,
+// even where the practice would take a code by mail.
 async function prove() {
   const { factors } = await call("GET", "/v1/self/factors");
   offered = factors.filter((f) => f.secondFactor && methods[f.method]);
   bare = factors.every((f) => f.method === "METHOD_EMAIL");
-  if (offered.length > 0) return ask(offered[0]);
   if (bare) return enrol();
+  if (offered.length > 0) return ask(offered[0]);
   await leave();
   throw new Refusal(0, { message: "This browser cannot ask for any of your second factors. Use another one." });
 }
@@ -73,8 +74,8 @@ async function ask(factor) {
   element("code-form").hidden = !current.verify;
   element("code").value = "";
   element("others").replaceChildren(
-    ...offered.filter((other) => other !== factor).map((other) => button(methods[other.method].title, () => ask(other))),
     ...(current.begin ? [button(current.again, () => begin(current))] : []),
+    ...offered.filter((other) => other !== factor).map((other) => button(methods[other.method].title, () => ask(other))),
     ...(bare ? [button("Set up an authenticator app", enrol)] : []),
     button("Start over", signOut));
   if (current.verify) {
@@ -97,6 +98,7 @@ async function enrol() {
   const { secret, uri } = await call("POST", "/v1/auth:enrolTotp");
   element("enrol-key").textContent = secret;
   element("enrol-link").href = uri;
+  element("enrol-others").replaceChildren(...offered.map((other) => button(methods[other.method].title, () => ask(other))));
   show("enrol");
 }
 
