@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carekeep/carekeep/deploy/local/seed"
+	"github.com/carekeep/carekeep/tests/internal/browser"
 )
 
 // A page of the same site but another origin, to which even a strict cookie goes,
@@ -30,6 +31,18 @@ func TestDC20_ChromiumSendsAnAttackersRequestInVain(t *testing.T) {
 	tab.Do(chromedp.Navigate(suite.PageURL() + "/sign-in"))
 	tab.Until(signedIn)
 	require.Empty(t, tab.Problems())
+}
+
+// Text that an attacker got into a page of the gateway becomes neither markup nor code.
+func TestChromiumMakesNoMarkupOfText(t *testing.T) {
+	tab := open(t)
+	for _, attempt := range []string{
+		`document.body.innerHTML = "<img src=x>"`, `document.write("<b>")`, `document.createElement("script").text = "1"`,
+		`document.body.setAttribute("onclick", "1")`, `new DOMParser().parseFromString("<b>", "text/html")`,
+	} {
+		require.True(t, browser.Eval[bool](tab, `(() => { try { `+attempt+`; return false; } catch { return true; } })()`), attempt)
+	}
+	require.NotEmpty(t, tab.Problems(), "the browser reports each")
 }
 
 // attackersServer serves a page on another port of the gateway's host that, as

@@ -15,6 +15,9 @@ const (
 	// OwnPages is for the pages that the gateway brings: its own files, no inline code.
 	OwnPages Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 		"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	// AccountPages is for those where people sign in: besides, no text becomes markup or
+	// code there (Trusted Types). Swagger UI could not work so.
+	AccountPages = OwnPages + "; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
 // Apply sets the policy of an answer.

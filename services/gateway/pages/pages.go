@@ -58,7 +58,11 @@ func Handlers() (map[string]http.Handler, error) {
 		if err != nil {
 			return nil, fmt.Errorf("page %s: %w", at, err)
 		}
-		handlers[at] = page{kind: kindOf(name), plain: data, policy: edge.OwnPages}
+		policy := edge.AccountPages
+		if strings.HasPrefix(at, "/docs") {
+			policy = edge.OwnPages
+		}
+		handlers[at] = page{kind: kindOf(name), plain: data, policy: policy}
 	}
 	for _, name := range []string{"swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"} {
 		p, err := vendored(name)
