@@ -66,7 +66,7 @@ func TestDH08_DTD26_DMD20_GatesCloseTheRecordsAndSayWhatOpensThem(t *testing.T) 
 
 	g.exec("UPDATE devices SET attested = now() - interval '30 days' + $1::interval", grain)
 	g.open()
-	g.exec("UPDATE devices SET attested = now() - interval '30 days'")
+	g.exec("UPDATE devices SET attested = now() - interval '30 days' - interval '1 microsecond'")
 	g.closed(accessv1.Gate_GATE_ATTESTATION)
 	require.Error(t, g.doctor.Call(t.Context(), http.MethodPost, "/v1/devices:attest", &authv1.AttestDeviceRequest{ScreenLock: true}, nil),
 		"a device without disk encryption and antivirus")

@@ -163,10 +163,11 @@ func judge(r Request, row store.Admission) (caller.Caller, error) {
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	level, gates := *row.Assurance, row.Gates&enforced
+	level, gates, authenticated := *row.Assurance, row.Gates&enforced, deref(row.Authenticated)
 	if gates.Has(accessv1.Gate_GATE_NETWORK) {
-		// Whoever has the token is somewhere else now, and has to show that it is theirs.
-		level = accessv1.Assurance_ASSURANCE_AAL1
+		// Whoever has the token is somewhere else now, and has to show that it is theirs
+		// before anything else, above all before adding a factor.
+		level, authenticated = accessv1.Assurance_ASSURANCE_AAL1, time.Time{}
 	}
 	var withheld access.Permissions
 	if gates != 0 {
@@ -178,7 +179,7 @@ func judge(r Request, row store.Admission) (caller.Caller, error) {
 		Role: role.Kind, Template: role.Template, Assurance: level,
 		Permissions: roles.AtAssurance(held, level), Withheld: withheld, Gates: gates,
 		// Whole seconds, as in the token: a finer time would make each token a new one.
-		Authenticated: deref(row.Authenticated).Truncate(time.Second),
+		Authenticated: authenticated.Truncate(time.Second),
 		Purpose:       purpose, ActsFor: row.Doctors, Address: r.Client.Address, Audience: r.Audience,
 	}, nil
 }

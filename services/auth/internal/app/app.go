@@ -276,7 +276,7 @@ func (a *App) service(s Settings, o Options, hasher *password.Hasher, limiter *l
 		Store: l.store, Sessions: sessions, Limiter: limiter, Hasher: hasher, Passwords: s.Passwords, Sealer: l.sealer,
 		PublicURL: s.PublicURL, Queued: a.mailer.Poke,
 	}
-	users := &user.Users{Store: l.store, Sealer: l.sealer, Invites: invites}
+	users := &user.Users{Store: l.store, Sealer: l.sealer, Invites: invites, Notices: a.notices.Notices, Now: o.clock()}
 	return &api.Service{
 		SignIns:   &signin.SignIns{Store: l.store, Sessions: sessions, Limiter: limiter, Failures: failures, Hasher: hasher, Factors: factors},
 		Factors:   factors,

@@ -1,17 +1,21 @@
 package app_test
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
@@ -167,6 +171,38 @@ func TestDH39_ProbesCountAndASuperadminLiftsTheBlock(t *testing.T) {
 	require.Equal(t, codes.NotFound, status.Code(err))
 	_, err = guard.ListBlocks(w.NewPractice(root, "alice").Context(), &authv1.ListBlocksRequest{})
 	require.Equal(t, codes.PermissionDenied, status.Code(err), "an administrator of a practice sees no addresses of others")
+}
+
+func TestDH39_WrongPasskeysSpeakAgainstTheAddressToo(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t, manySignIns)
+	root := w.Superadmin()
+	passkeys := authv1.NewPasskeyServiceClient(w.Auth.Dial("gateway"))
+	from := &authv1.Client{Address: "203.0.113.20"}
+	try := func() error {
+		_, err := passkeys.FinishPasskeySignIn(w.Context(), &authv1.FinishPasskeySignInRequest{
+			Ceremony: uuid.NewString(), Credential: &structpb.Struct{}, Client: from,
+		})
+		return err
+	}
+	for range 20 {
+		require.Equal(t, "PASSKEY_REFUSED", errs.ReasonOf(try()))
+	}
+	requireLimited(t, try(), "ADDRESS_BLOCKED", 15*time.Minute)
+	_, err := passkeys.BeginPasskeySignIn(w.Context(), &authv1.BeginPasskeySignInRequest{Client: from})
+	requireLimited(t, err, "ADDRESS_BLOCKED", 15*time.Minute)
+
+	// Who was verified in that network goes on: a whole building may be behind one address.
+	w.Admin(func(ctx context.Context, conn *pgx.Conn) {
+		_, err := conn.Exec(ctx, "UPDATE sessions SET networks = '{203.0.113.0/24}'")
+		require.NoError(t, err)
+	})
+	root.Address = "203.0.113.20"
+	_, err = root.Admit(w.Auth, accessv1.Service_SERVICE_AUTH, false)
+	require.NoError(t, err)
+	root.Session = "cks_" + strings.Repeat("A", 43)
+	_, err = root.Admit(w.Auth, accessv1.Service_SERVICE_AUTH, false)
+	requireLimited(t, err, "ADDRESS_BLOCKED", 15*time.Minute)
 }
 
 func TestSomebodyElseReopensAnAccount(t *testing.T) {

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/auth/internal/testkit"
@@ -150,6 +152,47 @@ func TestUpdatesTakeTheEtagThatWasRead(t *testing.T) {
 	changed, err = update(changed, "name", "username", "display_name", "email", "role", "template", "practice", "etag", "create_time", "disabled")
 	require.NoError(t, err)
 	require.Equal(t, "Bob", changed.GetDisplayName())
+}
+
+// An administrator who could move the mailbox could choose the password by a reset (ASVS 6.4.6).
+func TestDC13_AMovedMailboxIsToldAndGetsNoResetForADay(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t, wide)
+	alice := w.NewPractice(w.Superadmin(), "alice")
+	bob := w.NewUser(alice, "bob", doctor, "")
+	asked := resetToken(t, w, bob)
+	read, err := w.Auth.GetUser(alice.Context(), &authv1.GetUserRequest{Name: bob.User})
+	require.NoError(t, err)
+	move := &authv1.UpdateUserRequest{User: &authv1.User{Name: bob.User, Email: "mallory@example.org", Etag: read.GetEtag()}}
+	w.Clock.Advance(10 * time.Minute)
+	_, err = w.Auth.UpdateUser(alice.Context(), move)
+	requireReason(t, err, codes.PermissionDenied, "REAUTHENTICATE")
+	alice.SignIn()
+	_, err = w.Auth.UpdateUser(alice.Context(), move)
+	require.NoError(t, err)
+	events := w.Events()
+	require.True(t, slices.ContainsFunc(events, func(e *auditv1.Event) bool {
+		return e.GetReason() == "EMAIL_CHANGED" && e.GetRisk() == auditv1.Risk_RISK_HIGH && e.GetUsername() == "alice"
+	}))
+	w.Inbox.Told(bob.Email, "The mail address of your account was changed.")
+	_, err = guardOf(w.Auth).ResetPassword(w.Context(), &authv1.ResetPasswordRequest{
+		ResetToken: asked, NewPassword: nextPassword, Client: &authv1.Client{Address: bob.Address},
+	})
+	require.Equal(t, "RESET_INVALID", errs.ReasonOf(err), "what was sent before opens nothing")
+
+	bob.Email = "mallory@example.org"
+	ask := func() {
+		_, err := guardOf(w.Auth).RequestPasswordReset(w.Context(), &authv1.RequestPasswordResetRequest{
+			Username: bob.Username, Client: &authv1.Client{Address: bob.Address},
+		})
+		require.NoError(t, err, "answers as ever")
+	}
+	w.Clock.Advance(24*time.Hour - 11*time.Minute)
+	ask()
+	last := w.Events()
+	require.Equal(t, "MAILBOX_TOO_NEW", last[len(last)-1].GetReason())
+	w.Clock.Advance(12 * time.Minute)
+	require.NotEmpty(t, resetToken(t, w, bob))
 }
 
 func TestANewRoleCountsAtTheNextRequest(t *testing.T) {

@@ -53,7 +53,17 @@ func TestDH23_AMailedCodeOpensNoPatientDataUnlessThePracticeAcceptsIt(t *testing
 	require.Equal(t, "EMAIL_CODE", event.GetReason())
 	require.Equal(t, auditv1.Risk_RISK_HIGH, event.GetRisk())
 	r.doctor.Session = raised.GetSessionToken()
-	require.True(t, r.doctor.Caller(accessv1.Service_SERVICE_RECORDS).Permissions.Has(accessv1.Permission_PERMISSION_PATIENTS_READ))
+	seen = r.doctor.Caller(accessv1.Service_SERVICE_RECORDS)
+	require.True(t, seen.Permissions.Has(accessv1.Permission_PERMISSION_PATIENTS_READ))
+	require.True(t, seen.Authenticated.IsZero(), "the mailbox gets the notices, so it changes no factor")
+
+	// The practice changes its mind.
+	governance := authv1.NewGovernanceServiceClient(r.Auth.Dial("gateway"))
+	policy, err := governance.GetPolicy(r.admin.Context(), &authv1.GetPolicyRequest{})
+	require.NoError(t, err)
+	_, err = governance.UpdatePolicy(r.admin.Context(), &authv1.UpdatePolicyRequest{Etag: policy.GetEtag()})
+	require.NoError(t, err)
+	require.Equal(t, accessv1.Assurance_ASSURANCE_AAL1, r.doctor.Caller(accessv1.Service_SERVICE_RECORDS).Assurance)
 
 	require.NotContains(t, r.Log.String(), code)
 	for _, e := range r.Events() {

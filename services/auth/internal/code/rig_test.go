@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	*testkit.World
 	codes  authv1.CodeServiceClient
+	admin  *testkit.Person
 	doctor *testkit.Person
 }
 
@@ -38,9 +39,9 @@ func wide(s *app.Settings) {
 func newRig(t *testing.T, mods ...func(*app.Settings)) *rig {
 	t.Helper()
 	w := testkit.New(t, append(mods, wide)...)
-	admin := w.NewPractice(w.Superadmin(), "alice")
 	r := &rig{World: w, codes: authv1.NewCodeServiceClient(w.Auth.Dial("gateway"))}
-	r.doctor = w.NewUser(admin, "dr.smith", accessv1.RoleKind_ROLE_KIND_DOCTOR, "")
+	r.admin = w.NewPractice(w.Superadmin(), "alice")
+	r.doctor = w.NewUser(r.admin, "dr.smith", accessv1.RoleKind_ROLE_KIND_DOCTOR, "")
 	return r
 }
 

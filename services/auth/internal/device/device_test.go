@@ -169,7 +169,14 @@ func TestDH40_ASessionThatMovesAsksForAFactor(t *testing.T) {
 		root.Address = moved
 		err := practices()
 		require.Error(t, err, "another network: "+moved)
-		require.Contains(t, []codes.Code{codes.PermissionDenied, codes.FailedPrecondition}, status.Code(err))
+		require.Equal(t, codes.FailedPrecondition, status.Code(err))
+		require.Equal(t, "GATE_NETWORK", errs.ReasonOf(err))
+		held := root.Caller(accessv1.Service_SERVICE_AUTH)
+		require.True(t, held.Gates.Has(accessv1.Gate_GATE_NETWORK))
+		require.True(t, held.Authenticated.IsZero())
+		_, err = authv1.NewPasskeyServiceClient(w.Auth.Dial("gateway")).
+			BeginPasskeyRegistration(root.Context(), &authv1.BeginPasskeyRegistrationRequest{})
+		require.Equal(t, "REAUTHENTICATE", errs.ReasonOf(err), "who took the session along adds no factor")
 		w.Clock.Advance(time.Minute)
 		stolen := root.Session
 		raised, err := w.Auth.VerifyTotp(root.Context(), &authv1.VerifyTotpRequest{TotpCode: root.Code()})

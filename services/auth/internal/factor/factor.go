@@ -149,6 +149,9 @@ func (f *Factors) ChangePassword(ctx context.Context, c *caller.Caller, current,
 	if !ok {
 		return f.Failures.Wrong(ctx, c, errPassword)
 	}
+	if err := session.Fresh(c, f.Now()); err != nil {
+		return err
+	}
 	if err := f.acceptable(ctx, c, current, next); err != nil {
 		return err
 	}
@@ -160,6 +163,7 @@ func (f *Factors) ChangePassword(ctx context.Context, c *caller.Caller, current,
 	tx.LockUser(c.User)
 	changed := tx.SetPassword(c.User, creds.PasswordHash, hash)
 	ended := tx.EndSessions(c.User, c.Session, session.ReasonPassword)
+	tx.EndResets(c.User)
 	tx.Tell(c.User, string(notice.PasswordChanged), c.Address, "")
 	return tx.Do(ctx, func() ([]*auditv1.Event, error) {
 		if !changed.Found() {

@@ -240,6 +240,8 @@ func TestDH08_DTD26_GatesWithholdPatientDataAndNameThemselves(t *testing.T) {
 	}
 	closed() // 29 days, 23 hours, 59 minutes
 	w.Clock.Advance(attested.AddDate(0, 0, 30).Sub(w.Clock.Now()))
+	closed() // thirty days
+	w.Clock.Advance(time.Microsecond)
 	closed(accessv1.Gate_GATE_ATTESTATION)
 	_, err = g.AttestDevice(smith.Context(), attest)
 	require.NoError(t, err)
@@ -256,7 +258,7 @@ func TestDH08_DTD26_GatesWithholdPatientDataAndNameThemselves(t *testing.T) {
 	for _, p := range []*testkit.Person{root, alice, smith} {
 		p.SignIn()
 	}
-	closed(accessv1.Gate_GATE_ATTESTATION, accessv1.Gate_GATE_BAA)
+	closed(accessv1.Gate_GATE_BAA) // and the attestation, of that moment too, counts its thirty days to the end
 	_, err = g.RecordBaa(root.Context(), &authv1.RecordBaaRequest{
 		Practice: alice.Practice, Version: "2026", Signatory: "A. Owner", StartTime: timestamppb.New(start), EndTime: timestamppb.New(start.AddDate(3, 0, 0)),
 	})

@@ -186,7 +186,7 @@ func (h *town) closed(p *citizen) access.Gates {
 	var closed []accessv1.Gate
 	for gate, open := range map[accessv1.Gate]bool{
 		accessv1.Gate_GATE_TRAINING:      p.trained.After(now),
-		accessv1.Gate_GATE_ATTESTATION:   p.attested.Add(30 * 24 * time.Hour).After(now),
+		accessv1.Gate_GATE_ATTESTATION:   !p.attested.Add(30 * 24 * time.Hour).Before(now),
 		accessv1.Gate_GATE_BAA:           !h.from.After(now) && h.until.After(now),
 		accessv1.Gate_GATE_FACTOR:        !h.passkeys,
 		accessv1.Gate_GATE_CERTIFICATION: !p.revoked,

@@ -16,7 +16,11 @@ const ceremonies = 6
 func (l *Limiter) Ceremony(ctx context.Context, address string) error {
 	tx := l.store.In(store.Platform)
 	wait := tx.Attempt([][]byte{l.hash("ceremony", network.Client(address))}, l.max*ceremonies, Window)
+	restrained := tx.Restrained(nil, network.Client(address))
 	if err := tx.Read(ctx); err != nil {
+		return err
+	}
+	if err := held(restrained); err != nil {
 		return err
 	}
 	return refused(wait, "SIGN_IN_LIMITED", "too many sign-ins")

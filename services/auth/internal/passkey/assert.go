@@ -9,6 +9,8 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/auth/internal/guard"
+	"github.com/carekeep/carekeep/services/auth/internal/limit"
 	"github.com/carekeep/carekeep/services/auth/internal/method"
 	"github.com/carekeep/carekeep/services/auth/internal/notice"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
@@ -42,7 +44,7 @@ func (p *Passkeys) begin(ctx context.Context, practice uuid.UUID, kind store.Cer
 // counted before anything is looked at.
 func (p *Passkeys) FinishSignIn(ctx context.Context, ceremony uuid.UUID, answer []byte, client session.Client) (signin.Result, error) {
 	refuse := func(account store.SignIn, stage string, err error) (signin.Result, error) {
-		return signin.Result{}, p.refuse(ctx, account.Practice, stage, err, about(account, client)...)
+		return signin.Result{}, p.blame(ctx, account, client, stage, err)
 	}
 	if err := p.Limiter.Address(ctx, client.Address); err != nil {
 		return refuse(store.SignIn{}, errs.ReasonOf(err), err)
@@ -73,6 +75,23 @@ func (p *Passkeys) FinishSignIn(ctx context.Context, ceremony uuid.UUID, answer 
 		return refuse(account, stage, ErrRefused)
 	}
 	return p.open(ctx, row, account, use, client)
+}
+
+// blame refuses a sign-in; an answer that is wrong speaks against the address.
+func (p *Passkeys) blame(ctx context.Context, account store.SignIn, client session.Client, stage string, err error) error {
+	if errs.ReasonOf(err) == ErrRefused.Reason() {
+		tx := p.Store.In(store.Platform)
+		until := p.Limiter.Blame(tx, client.Address, limit.PointsFailure, guard.ReasonSignIns)
+		if lost := tx.Do(ctx, func() ([]*auditv1.Event, error) {
+			if end, _ := until.One(); end != nil {
+				return []*auditv1.Event{guard.Blocked(ctx, client.Address, guard.ReasonSignIns)}, nil
+			}
+			return nil, nil
+		}); lost != nil {
+			return lost
+		}
+	}
+	return p.refuse(ctx, account.Practice, stage, err, about(account, client)...)
 }
 
 // find looks the credential up in all practices.

@@ -31,6 +31,20 @@ func TestDC11_DX11_PasswordsAreArgon2idStringsThatNameTheirParameters(t *testing
 	}
 }
 
+func TestDC11_NoCharacterIsLeftOut(t *testing.T) {
+	t.Parallel()
+	h, err := NewHasher(Default, 1, 1)
+	require.NoError(t, err)
+	long := strings.Repeat("ä", 255)
+	phc, err := h.Hash(t.Context(), long+"a")
+	require.NoError(t, err)
+	for other, same := range map[string]bool{long + "a": true, long + "b": false, long: false} {
+		ok, err := h.Verify(t.Context(), phc, other)
+		require.NoError(t, err)
+		require.Equal(t, same, ok)
+	}
+}
+
 func TestUnknownUsersCostAHash(t *testing.T) {
 	t.Parallel()
 	h, err := NewHasher(Default, 1, 1)

@@ -51,6 +51,9 @@ func TestDC13_DX10_WeakPasswordsAreRefusedWithAdvice(t *testing.T) {
 		require.True(t, errors.As(err, &typed))
 		require.Equal(t, "password", typed.Violations()[0].Field)
 	}
+	for _, length := range []int{64, 256} {
+		require.NoError(t, short.Check("password", strings.Repeat("quark-leuchter-pflaume-42-säge! ", 8)[:length], words))
+	}
 	for _, good := range []string{"correct horse battery staple", "pflaumen-säge-quark-leuchter", "k9#Vq2!xW7pZ", strings.Repeat("汉字很难猜测的密码组合", 4)} {
 		require.NoError(t, short.Check("password", good, words), good)
 	}

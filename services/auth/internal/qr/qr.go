@@ -57,7 +57,6 @@ var (
 	errOver    = errs.New(errs.KindPrecondition, "QR_OVER", "the request was answered or is too old; begin again")
 	errNumber  = errs.New(errs.KindPrecondition, "QR_NUMBER_WRONG",
 		"the other device shows another number, so the request was ended; if you did not begin it, somebody wants into your account")
-	errFactor = errs.New(errs.KindDenied, "QR_FACTOR_NEEDED", "a session that a phone approved cannot approve another; give a second factor here")
 )
 
 // Begin makes a request for a browser.
@@ -132,17 +131,11 @@ func (s *SignIns) Get(ctx context.Context, c *caller.Caller, id uuid.UUID) (Requ
 	return Request{QR: row, SameNetwork: row.Network != "" && row.Network == network.Of(c.Address)}, nil
 }
 
-// Approve signs the other device in as the caller, where the number is right.
+// Approve signs the other device in as the caller, where the number is right. A session that
+// a phone approved is never fresh by that, so it approves no other before its user has proved both factors.
 func (s *SignIns) Approve(ctx context.Context, c *caller.Caller, id uuid.UUID, number int32) error {
 	if err := session.Fresh(c, s.Now()); err != nil {
 		return err
-	}
-	standing, err := s.Sessions.Standing(ctx, c)
-	if err != nil {
-		return err
-	}
-	if !standing.Methods.Any(method.Second) {
-		return errFactor
 	}
 	state, err := s.decide(ctx, c, id, number)
 	if err == nil && state != store.QRApproved {

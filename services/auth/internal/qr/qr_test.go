@@ -100,7 +100,9 @@ func TestDH25_APhoneSignsADeskInOnceBoundToItsBrowser(t *testing.T) {
 	phone.Device = opened.Load().GetDeviceToken()
 	phone.Address = desk.GetAddress()
 	chained := begin()
-	reason("QR_FACTOR_NEEDED", approve(chained, chained.GetNumber()))
+	reason("REAUTHENTICATE", approve(chained, chained.GetNumber()))
+	_, err = authv1.NewPasskeyServiceClient(w.Auth.Dial("gateway")).BeginPasskeyRegistration(phone.Context(), &authv1.BeginPasskeyRegistrationRequest{})
+	reason("REAUTHENTICATE", err) // whoever tricked the phone keeps nothing
 	phone.Session, phone.Address, phone.Device = approver, there, device
 
 	unmeant := begin()

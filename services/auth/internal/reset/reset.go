@@ -24,8 +24,13 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/token"
 )
 
-// Life is how long a reset can be used.
-const Life = 30 * time.Minute
+const (
+	// Life is how long a reset can be used.
+	Life = 30 * time.Minute
+	// Settle is how old a mail address must be that an administrator gave in place of another: whoever
+	// changes it could choose the password otherwise (ASVS 6.4.6). The old address was told.
+	Settle = 24 * time.Hour
+)
 
 // Resets asks for and performs resets.
 type Resets struct {
@@ -58,13 +63,14 @@ func (r *Resets) Request(ctx context.Context, username string, client session.Cl
 	if err != nil {
 		return err
 	}
-	known = known && account.PasswordHash != "" && !account.UserDisabled && !account.PracticeDisabled
 	tx := r.Store.In(account.Practice)
-	found := tx.User(account.User)
+	found, mailbox := tx.User(account.User), tx.MailboxSettled(account.User, Settle)
 	if err := tx.Read(ctx); err != nil {
 		return err
 	}
 	row, _ := found.One()
+	settled, _ := mailbox.One()
+	known = known && settled && account.PasswordHash != "" && !account.UserDisabled && !account.PracticeDisabled
 	owner, sealed := uuid.Nil, r.decoy
 	if known {
 		owner, sealed = account.User, row.EmailSealed
@@ -85,8 +91,13 @@ func (r *Resets) Request(ctx context.Context, username string, client session.Cl
 	}
 	err = tx.Do(ctx, func() ([]*auditv1.Event, error) {
 		reason := "RESET_REQUESTED"
-		if !known {
+		switch {
+		case account.User == uuid.Nil:
 			reason = "UNKNOWN_USER"
+		case !settled:
+			reason = "MAILBOX_TOO_NEW"
+		case !known:
+			reason = "ACCOUNT_NOT_OPEN"
 		}
 		return []*auditv1.Event{evidence.From(ctx).Event(evidence.User(account.User, username), evidence.Practice(account.Practice),
 			evidence.Address(client.Address), evidence.Resource("password", 0), evidence.Reason(reason))}, nil

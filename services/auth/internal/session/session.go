@@ -110,7 +110,7 @@ func (s *Sessions) Open(tx *store.Tx, who Subject, methods method.Set, client Cl
 	from, o.arrival = s.arrive(tx, user, client)
 	o.times, o.evicted = tx.OpenSession(store.NewSession{
 		ID: o.session.ID, User: user, TokenHash: token.Hash(o.session.Token), Assurance: level,
-		Methods: methods, Address: client.Address, UserAgent: client.UserAgent,
+		Methods: methods, Full: strong(methods), Address: client.Address, UserAgent: client.UserAgent,
 		Network: from.Network, Wide: from.Wide, Claimed: from.Claimed, Fresh: from.Fresh, Bound: client.Cookies,
 	}, s.life)
 	return o
@@ -132,7 +132,7 @@ func (s *Sessions) Raise(tx *store.Tx, c *caller.Caller, proof store.Proof, add 
 	}
 	o.times = tx.RaiseSession(store.Raising{
 		Session: c.Session, User: c.User, TokenHash: token.Hash(o.session.Token), Seen: proof.Methods, Methods: methods,
-		Assurance: level, Full: full(proof, add), Network: network.Of(c.Address), Wide: network.Wide(c.Address),
+		Assurance: level, Full: full(proof.Methods, add), Network: network.Of(c.Address), Wide: network.Wide(c.Address),
 	}, s.life.Idle)
 	o.moved = tx.Move(c.User, network.Of(c.Address), c.Address)
 	return o
@@ -141,10 +141,15 @@ func (s *Sessions) Raise(tx *store.Tx, c *caller.Caller, proof store.Proof, add 
 // full reports whether the further proof makes a full authentication (ASVS 7.5.1): it completes
 // the first one, or it is two factors by itself. One factor more in a session that
 // had two is none: somebody else may have taken the session over.
-func full(proof store.Proof, add method.Set) bool {
-	const two = accessv1.Assurance_ASSURANCE_AAL2
-	return proof.Methods.Level(proof.AcceptEmail) < two && (proof.Methods|add).Level(proof.AcceptEmail) >= two ||
-		add.Level(proof.AcceptEmail) >= two
+func full(before, add method.Set) bool {
+	return !strong(before) && strong(before|add) || strong(add)
+}
+
+// strong reports whether methods are two factors that may change factors. A code by mail
+// counts for none, whatever the practice accepts: the notice of the change goes to the same mailbox. Nor
+// does the approval of a phone: whoever was tricked into one gives a session away, not the account.
+func strong(methods method.Set) bool {
+	return (methods &^ method.QR).Level(false) >= accessv1.Assurance_ASSURANCE_AAL2
 }
 
 // FreshFor is how long a full authentication counts for changes of factors (ASVS 7.5.1).

@@ -75,6 +75,12 @@ func (t *Tx) DropPhone(user uuid.UUID) {
 	t.exec("DELETE FROM phones WHERE user_id = $1 AND practice_id = $2", user, t.practice)
 }
 
+// EndMailedCodes uses up the codes that were mailed to a user.
+func (t *Tx) EndMailedCodes(user uuid.UUID) {
+	t.exec(`UPDATE codes SET used = coalesce($3::timestamptz, clock_timestamp()) WHERE user_id = $1 AND practice_id = $2 AND purpose = $4 AND used IS NULL`,
+		user, t.practice, t.at(), PurposeEmail)
+}
+
 // DropTotp forgets the user's TOTP secret and an enrolment that waits.
 func (t *Tx) DropTotp(user uuid.UUID) {
 	t.exec(`UPDATE credentials SET totp_sealed = '', pending_sealed = '', pending_session = NULL, pending_since = NULL

@@ -112,6 +112,18 @@ func (t *Tx) ForgetAttempts() *Rows[int64] {
 	return scalars[int64](t, "SELECT forget_attempts($1)", t.at())
 }
 
+// MailboxSettled reads whether the user's mail address is one that no administrator changed for a while.
+func (t *Tx) MailboxSettled(user uuid.UUID, settle time.Duration) *Rows[bool] {
+	return scalars[bool](t, `SELECT coalesce(email_changed + $3::interval <= coalesce($4::timestamptz, clock_timestamp()), true)
+		FROM users WHERE id = $1 AND practice_id = $2`, user, t.practice, settle, t.at())
+}
+
+// EndResets uses up the resets of a user that wait.
+func (t *Tx) EndResets(user uuid.UUID) {
+	t.exec(`UPDATE resets SET used = coalesce($3::timestamptz, clock_timestamp()) WHERE user_id = $1 AND practice_id = $2 AND used IS NULL`,
+		user, t.practice, t.at())
+}
+
 // Reopen opens a closed account whose password was reset.
 func (t *Tx) Reopen(user uuid.UUID) {
 	t.exec("UPDATE users SET closed = NULL, reset_due = false WHERE id = $1 AND practice_id = $2", user, t.practice)

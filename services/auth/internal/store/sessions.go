@@ -25,6 +25,8 @@ type NewSession struct {
 	TokenHash []byte
 	Assurance accessv1.Assurance
 	Methods   method.Set
+	// Full: with these methods the user may change factors.
+	Full      bool
 	Address   string
 	UserAgent string
 	// Network is where the session is verified; empty where the address is not known.
@@ -66,11 +68,11 @@ func (t *Tx) OpenSession(n NewSession, life Lifetimes) (opened *Rows[Times], evi
 		(id, user_id, practice_id, token_hash, assurance, created, last_use, expires, address, user_agent,
 		methods, networks, device_id, bound, wide, authenticated)
 		SELECT $1, $2, $3, $4, $5::smallint, now, now, now + $6, $7, $8, $10, $11,
-		coalesce((SELECT id FROM devices WHERE id = $13), $12), $14, $15, CASE WHEN $5::smallint >= 2 THEN now END
+		coalesce((SELECT id FROM devices WHERE id = $13), $12), $14, $15, CASE WHEN $16 THEN now END
 		FROM (SELECT coalesce($9::timestamptz, clock_timestamp()) AS now) clock
 		RETURNING last_use, expires`,
 		n.ID, n.User, t.practice, n.TokenHash, n.Assurance, life.Absolute, n.Address, n.UserAgent, t.at(),
-		n.Methods, n.networks(), n.Claimed, n.Fresh, n.Bound, n.Wide)
+		n.Methods, n.networks(), n.Claimed, n.Fresh, n.Bound, n.Wide, n.Full)
 	return opened, evicted
 }
 

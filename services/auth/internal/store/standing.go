@@ -4,6 +4,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	"github.com/carekeep/carekeep/services/auth/internal/method"
 )
 
 // RecordTraining keeps the proof and says until when it counts. No row: it lies in
@@ -81,8 +84,13 @@ func (t *Tx) Policy() *Rows[Policy] {
 	return query[Policy](t, "SELECT accept_email_code, require_passkey, version FROM practices WHERE id = $1", t.practice)
 }
 
-// UpdatePolicy changes it, if the version is still the given one.
+// UpdatePolicy changes it, if the version is still the given one. Sessions that only a
+// code by mail raised fall back where it no longer counts.
 func (t *Tx) UpdatePolicy(p Policy) *Rows[Policy] {
+	if !p.AcceptEmailCode {
+		t.exec("UPDATE sessions SET assurance = $2::smallint WHERE practice_id = $1 AND ended IS NULL AND assurance > $2::smallint AND methods & $3 = 0",
+			t.practice, accessv1.Assurance_ASSURANCE_AAL1, method.Second|method.QR)
+	}
 	return query[Policy](t, `UPDATE practices SET accept_email_code = $2, require_passkey = $3, version = version + 1,
 		updated = coalesce($5::timestamptz, clock_timestamp()) WHERE id = $1 AND version = $4
 		RETURNING accept_email_code, require_passkey, version`, t.practice, p.AcceptEmailCode, p.RequirePasskey, p.Version, t.at())

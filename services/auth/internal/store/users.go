@@ -80,6 +80,8 @@ type UserChange struct {
 	EmailSealed *string
 	Role        *roles.Role
 	Disabled    *bool
+	// NewMailbox: EmailSealed replaces the address of somebody who has a password.
+	NewMailbox bool
 }
 
 // UpdateUser changes a user, if the version is still the given one. A new role
@@ -94,10 +96,11 @@ func (t *Tx) UpdateUser(id uuid.UUID, version int64, c UserChange) *Rows[User] {
 		role = coalesce($6, role), template = coalesce($7, template), disabled = coalesce($8, disabled),
 		role_id = CASE WHEN $6::smallint IS NULL THEN role_id END,
 		trained_until = CASE WHEN $6::smallint IS NULL THEN trained_until END,
+		email_changed = CASE WHEN $10 THEN coalesce($9::timestamptz, clock_timestamp()) ELSE email_changed END,
 		role_since = CASE WHEN $6::smallint IS NULL THEN role_since ELSE coalesce($9::timestamptz, clock_timestamp()) END,
 		version = version + 1, updated = coalesce($9::timestamptz, clock_timestamp())
 		WHERE id = $1 AND practice_id = $2 AND version = $3`,
-		id, t.practice, version, c.DisplayName, c.EmailSealed, kind, template, c.Disabled, t.at())
+		id, t.practice, version, c.DisplayName, c.EmailSealed, kind, template, c.Disabled, t.at(), c.NewMailbox)
 	return query[User](t, userSelect+"WHERE u.id = $1 AND u.practice_id = $2 AND u.version = $3 + 1", id, t.practice, version)
 }
 

@@ -10,8 +10,10 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/auth/internal/invite"
+	"github.com/carekeep/carekeep/services/auth/internal/notice"
 	"github.com/carekeep/carekeep/services/auth/internal/roles"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
+	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )
 
@@ -49,7 +51,14 @@ func (u *Users) Update(ctx context.Context, c *caller.Caller, id uuid.UUID, chan
 	tx := u.Store.In(c.Practice)
 	tx.LockRoles()
 	var invitation *invite.Invitation
+	var mods []func(*auditv1.Event)
 	if change.Email != nil {
+		if write.NewMailbox = before.HasPassword; write.NewMailbox {
+			if err := u.moveMailbox(ctx, c, tx, before); err != nil {
+				return User{}, err
+			}
+			mods = append(mods, evidence.Reason("EMAIL_CHANGED"), evidence.Risk(auditv1.Risk_RISK_HIGH))
+		}
 		if write.EmailSealed, invitation, err = u.newEmail(ctx, before, *change.Email); err != nil {
 			return User{}, err
 		}
@@ -62,11 +71,32 @@ func (u *Users) Update(ctx context.Context, c *caller.Caller, id uuid.UUID, chan
 		tx.UnassignAll(id)
 		tx.EndGrants(id)
 	}
-	after, err := u.commit(ctx, c, tx, before, changed)
-	if err == nil && invitation != nil {
+	after, err := u.commit(ctx, c, tx, before, changed, mods...)
+	if err == nil && change.Email != nil {
 		u.Invites.Queued()
 	}
 	return after, err
+}
+
+// moveMailbox adds what the change of the mail address of somebody who has a password takes, for
+// resets and codes go there: the caller proves anew who they are, the old address is told, and
+// what was sent to it opens nothing any more.
+func (u *Users) moveMailbox(ctx context.Context, c *caller.Caller, tx *store.Tx, before store.User) error {
+	if err := session.Fresh(c, u.Now()); err != nil {
+		return err
+	}
+	old, err := u.Sealer.Open(ctx, seal.Email, before.ID, before.EmailSealed)
+	if err != nil {
+		return err
+	}
+	told, err := u.Notices.To(ctx, before.ID, string(old), before.Username, notice.EmailChanged, notice.Details{})
+	if err != nil {
+		return err
+	}
+	told.Queue(tx)
+	tx.EndResets(before.ID)
+	tx.EndMailedCodes(before.ID)
+	return nil
 }
 
 // newRole is the role that results, nil where it stays the same.

@@ -5,6 +5,7 @@ package user
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/auth/internal/invite"
+	"github.com/carekeep/carekeep/services/auth/internal/notice"
 	"github.com/carekeep/carekeep/services/auth/internal/roles"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
@@ -25,6 +27,8 @@ type Users struct {
 	Store   *store.Store
 	Sealer  *seal.Sealer
 	Invites *invite.Invites
+	Notices *notice.Notices
+	Now     func() time.Time
 }
 
 // User is a user with the mail address opened, where the caller may see it.

@@ -1,29 +1,21 @@
-import { button, call, element, on, say, sentence, show } from "/account/client.js";
+import { button, call, element, on, say, show } from "/account/client.js";
 
 let deny;
 
 // approve shows the phone's user who asks to be signed in, and takes the number that
-// stands on the other device. prove asks for a second factor where the session has none
-// of its own, after which this is called again; fresh runs what takes a fresh proof; done leaves.
-export async function approve(request, { prove, fresh, done }) {
+// stands on the other device. fresh runs what takes a fresh proof; done leaves.
+export async function approve(request, { fresh, done }) {
   // A request that is over, answered or nobody's is left, and the server says why.
   const ask = async (what, more) => {
     try {
       return await call("POST", `/v1/auth:${what}`, { request, ...more });
     } catch (error) {
-      if (error.reason?.startsWith("QR_") && error.reason !== "QR_FACTOR_NEEDED") await done();
+      if (error.reason?.startsWith("QR_")) await done();
       throw error;
     }
   };
   const pick = (number) => fresh(async () => {
-    try {
-      await ask("approveQrSignIn", { number });
-    } catch (error) {
-      if (error.reason !== "QR_FACTOR_NEEDED") throw error;
-      await prove();
-      say(sentence(error.message));
-      return;
-    }
+    await ask("approveQrSignIn", { number });
     await done();
     say("The other device is signed in as you.");
   });

@@ -48,7 +48,7 @@ async function prove() {
 function home(self) {
   if (!wanted) return account(self);
   if (self.assurance !== two || self.gates?.includes("GATE_NETWORK")) return prove();
-  return approve(wanted, { prove, fresh, done: leave });
+  return approve(wanted, { fresh, done: leave });
 }
 
 // fresh does what takes a proof of two factors that is not older than five minutes, or
