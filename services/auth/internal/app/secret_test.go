@@ -53,7 +53,7 @@ func TestDMD03_NothingThatOpensAnythingIsStoredInTheClear(t *testing.T) {
 	raw, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(root.Secret)
 	require.NoError(t, err)
 	for what, secret := range map[string]string{
-		"session token": root.Session, "single-factor token": weak.GetSessionToken(), "invitation token": invitation, "reset token": reset, "device token": root.Device,
+		"session token": root.Session, "single-factor token": weak.GetSessionToken(), "invitation token": invitation, "reset token": reset, "proof of the device token": root.Device[strings.Index(root.Device, ".")+1:],
 		"password": testkit.Password, "wrong password": "wrong-password-of-the-test",
 		"TOTP secret": root.Secret, "TOTP secret, raw": hex.EncodeToString(raw),
 		"caller token": callerToken, "mail address": root.Email, "invited mail address": request.GetAdminEmail(),
