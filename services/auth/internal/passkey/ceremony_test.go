@@ -1,6 +1,8 @@
 package passkey_test
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -197,4 +199,27 @@ func TestDH26_ARequestWithoutAnAnswerIsInvalid(t *testing.T) {
 	require.Equal(t, codes.ResourceExhausted, status.Code(err), "larger than any message may be")
 	c.phone.credential.Counter++
 	require.NoError(t, c.finishSignIn(ceremony.id, c.phone.assertion(t, ceremony.options, good)))
+}
+
+// rules.md 2.6: 300 to 600 s, sixteen random bytes or more, user verification, the algorithms that we accept.
+func TestDH26_BrowsersAreAskedForWhatTheRulesAskFor(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	seen := map[string]bool{}
+	for _, b := range []begun{c.beginRegistration(), c.beginSignIn(), c.beginStepUp()} {
+		var asked struct {
+			Challenge              string
+			Timeout                int
+			UserVerification       string
+			AuthenticatorSelection struct{ UserVerification string }
+		}
+		require.NoError(t, json.Unmarshal(b.options, &asked))
+		require.Equal(t, 300_000, asked.Timeout)
+		raw, err := base64.RawURLEncoding.DecodeString(asked.Challenge)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(raw), 16)
+		require.False(t, seen[asked.Challenge])
+		seen[asked.Challenge] = true
+		require.Equal(t, "required", asked.UserVerification+asked.AuthenticatorSelection.UserVerification)
+	}
 }

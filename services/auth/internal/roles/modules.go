@@ -102,14 +102,3 @@ const (
 	TemplateLacks
 	DoctorLacks
 )
-
-// TemplateModules returns the modules in which the role holds anything at all.
-func TemplateModules(r Role) Modules {
-	var m Modules
-	for _, known := range moduleList {
-		if permissionsIn(Of(r), known.bit).Len() > 0 {
-			m |= known.bit
-		}
-	}
-	return m
-}
