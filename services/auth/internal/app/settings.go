@@ -48,6 +48,8 @@ type Settings struct {
 	SMS      *sms.Config         `yaml:"sms"`
 	Session  Session             `yaml:"session"`
 	Argon2id password.Parameters `yaml:"argon2id"`
+	// FIPS hashes passwords with an algorithm of FIPS 140 in place of argon2id.
+	FIPS bool `yaml:"fips"`
 	// Passwords is what is asked of a new one.
 	Passwords password.Policy `yaml:"passwords"`
 	Passkeys  passkey.Config  `yaml:"passkeys"`
@@ -99,6 +101,9 @@ func (s *Settings) Validate() error {
 	}
 	if s.Argon2id == (password.Parameters{}) {
 		s.Argon2id = password.Default
+	}
+	if s.FIPS {
+		s.Argon2id = password.FIPS
 	}
 	var found []error
 	for key, value := range map[string]int{

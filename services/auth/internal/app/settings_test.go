@@ -66,6 +66,10 @@ func TestTheShippedConfigurationLoadsAndStatesTheDefaults(t *testing.T) {
 	require.Equal(t, 60, defaults.Limits.RequestsPerMinute)
 	require.Equal(t, password.Default, defaults.Argon2id)
 	require.Equal(t, 15, defaults.Passwords.MinLength)
+	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(raw), "fips: false", "fips: true", 1)), 0o600))
+	var fips app.Settings
+	require.NoError(t, config.Load(file, &fips))
+	require.Equal(t, password.FIPS, fips.Argon2id)
 	require.Equal(t, 24*time.Hour, invite.Life)
 }
 

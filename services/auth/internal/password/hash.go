@@ -1,11 +1,13 @@
 // Package password hashes and checks passwords and says which are good enough.
-// It stores nothing; hashes are argon2id strings in the PHC format, which name
-// their own parameters (claim DC-11).
+// It stores nothing; hashes are argon2id strings in the PHC format, or PBKDF2 ones in
+// the FIPS profile, which name their own parameters (claim DC-11).
 package password
 
 import (
 	"context"
+	"crypto/pbkdf2"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -24,10 +26,17 @@ type Parameters struct {
 	MemoryKiB   uint32 `yaml:"memory_kib"`
 	Passes      uint32 `yaml:"passes"`
 	Parallelism uint8  `yaml:"parallelism"`
+	// Iterations of PBKDF2 with HMAC-SHA-256, which takes the place of argon2id where it is not zero.
+	Iterations uint32 `yaml:"-"`
 }
 
-// Default is the smaller floor: 19 MiB, two passes, one lane.
-var Default = Parameters{MemoryKiB: 19 * 1024, Passes: 2, Parallelism: 1}
+var (
+	// Default is the smaller floor: 19 MiB, two passes, one lane.
+	Default = Parameters{MemoryKiB: 19 * 1024, Passes: 2, Parallelism: 1}
+	// FIPS is for installations that may use FIPS 140 algorithms only, which argon2id is not
+	// (rules.md 2.6): PBKDF2-HMAC-SHA-256 with OWASP's 600,000 iterations.
+	FIPS = Parameters{Iterations: minIterations}
+)
 
 const (
 	saltBytes = 16
@@ -36,10 +45,19 @@ const (
 	// cannot make a sign-in take the whole memory.
 	maxMemoryKiB = 1024 * 1024
 	maxPasses    = 64
+
+	minIterations = 600_000
+	maxIterations = 100_000_000
 )
 
 // Check refuses parameters below the floor. It is no config.Validator: leaving all of them out means Default.
 func (p Parameters) Check() error {
+	if p.Iterations != 0 {
+		if p != (Parameters{Iterations: p.Iterations}) || p.Iterations < minIterations || p.Iterations > maxIterations {
+			return fmt.Errorf("pbkdf2 takes %d to %d iterations and nothing else", minIterations, maxIterations)
+		}
+		return nil
+	}
 	strong := (p.MemoryKiB >= 19*1024 && p.Passes >= 2) || (p.MemoryKiB >= 46*1024 && p.Passes >= 1)
 	if !strong || p.Parallelism < 1 {
 		return errors.New("argon2id needs at least memory_kib: 19456 with passes: 2, or 47104 with passes: 1, and parallelism: 1")
@@ -70,8 +88,9 @@ func NewHasher(p Parameters, parallel, waiting int) (*Hasher, error) {
 	h := &Hasher{parameters: p, slots: make(chan struct{}, parallel), waiting: make(chan struct{}, parallel+waiting)}
 	var unknown [keyBytes]byte
 	_, _ = rand.Read(unknown[:])
-	h.dummy = h.encode(string(unknown[:]))
-	return h, nil
+	var err error
+	h.dummy, err = h.encode(string(unknown[:]))
+	return h, err
 }
 
 // Hash makes the PHC string of a password.
@@ -81,7 +100,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer release()
-	return h.encode(normalise(password)), nil
+	return h.encode(normalise(password))
 }
 
 // Verify compares a password with a PHC string. An empty string stands for a
@@ -100,7 +119,10 @@ func (h *Hasher) Verify(ctx context.Context, phc, password string) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	got := argon2.IDKey([]byte(normalise(password)), salt, p.Passes, p.MemoryKiB, p.Parallelism, uint32(len(want)))
+	got, err := p.derive(normalise(password), salt, len(want))
+	if err != nil {
+		return false, err
+	}
 	return subtle.ConstantTimeCompare(got, want) == 1 && real, nil
 }
 
@@ -125,19 +147,44 @@ func (h *Hasher) acquire(ctx context.Context) (func(), error) {
 	}
 }
 
-func (h *Hasher) encode(password string) string {
+func (h *Hasher) encode(password string) (string, error) {
 	var salt [saltBytes]byte
 	_, _ = rand.Read(salt[:])
 	p := h.parameters
-	key := argon2.IDKey([]byte(password), salt[:], p.Passes, p.MemoryKiB, p.Parallelism, keyBytes)
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.MemoryKiB, p.Passes, p.Parallelism,
-		base64.RawStdEncoding.EncodeToString(salt[:]), base64.RawStdEncoding.EncodeToString(key))
+	key, err := p.derive(password, salt[:], keyBytes)
+	if err != nil {
+		return "", err
+	}
+	name := fmt.Sprintf("argon2id$v=%d$m=%d,t=%d,p=%d", argon2.Version, p.MemoryKiB, p.Passes, p.Parallelism)
+	if p.Iterations != 0 {
+		name = fmt.Sprintf("%s$i=%d", pbkdf2Name, p.Iterations)
+	}
+	return "$" + name + "$" + base64.RawStdEncoding.EncodeToString(salt[:]) + "$" + base64.RawStdEncoding.EncodeToString(key), nil
 }
 
-var errFormat = errors.New("password: the stored hash is not an argon2id string of a supported strength")
+func (p Parameters) derive(password string, salt []byte, length int) ([]byte, error) {
+	if p.Iterations != 0 {
+		return pbkdf2.Key(sha256.New, password, salt, int(p.Iterations), length)
+	}
+	return argon2.IDKey([]byte(password), salt, p.Passes, p.MemoryKiB, p.Parallelism, uint32(length)), nil
+}
+
+const pbkdf2Name = "pbkdf2-sha256"
+
+var errFormat = errors.New("password: the stored hash is no argon2id or PBKDF2 string of a supported strength")
 
 func parse(phc string) (p Parameters, salt, key []byte, err error) {
 	parts := strings.Split(phc, "$")
+	if len(parts) == 5 && parts[0] == "" && parts[1] == pbkdf2Name {
+		if n, err := fmt.Sscanf(parts[2], "i=%d", &p.Iterations); err != nil || n != 1 || parts[2] != fmt.Sprintf("i=%d", p.Iterations) {
+			return p, nil, nil, errFormat
+		}
+		if p.Iterations < 1 || p.Iterations > maxIterations {
+			return p, nil, nil, errFormat
+		}
+		salt, key, err = parseKey(parts[3], parts[4])
+		return p, salt, key, err
+	}
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
 		return p, nil, nil, errFormat
 	}
@@ -150,12 +197,17 @@ func parse(phc string) (p Parameters, salt, key []byte, err error) {
 	if p.MemoryKiB < 8 || p.MemoryKiB > maxMemoryKiB || p.Passes < 1 || p.Passes > maxPasses || p.Parallelism < 1 {
 		return p, nil, nil, errFormat
 	}
-	salt, saltErr := base64.RawStdEncoding.Strict().DecodeString(parts[4])
-	key, keyErr := base64.RawStdEncoding.Strict().DecodeString(parts[5])
+	salt, key, err = parseKey(parts[4], parts[5])
+	return p, salt, key, err
+}
+
+func parseKey(first, second string) (salt, key []byte, err error) {
+	salt, saltErr := base64.RawStdEncoding.Strict().DecodeString(first)
+	key, keyErr := base64.RawStdEncoding.Strict().DecodeString(second)
 	if saltErr != nil || keyErr != nil || len(salt) < 8 || len(salt) > 64 || len(key) < 16 || len(key) > 64 {
-		return p, nil, nil, errFormat
+		return nil, nil, errFormat
 	}
-	return p, salt, key, nil
+	return salt, key, nil
 }
 
 // Same reports whether two spellings are one password.

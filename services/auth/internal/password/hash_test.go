@@ -58,6 +58,37 @@ func TestUnknownUsersCostAHash(t *testing.T) {
 	require.Len(t, key, keyBytes)
 }
 
+func TestDC11_TheFIPSProfileIsPBKDF2(t *testing.T) {
+	t.Parallel()
+	h, err := NewHasher(FIPS, 1, 1)
+	require.NoError(t, err)
+	phc, err := h.Hash(t.Context(), "quark-leuchter-pflaume-42")
+	require.NoError(t, err)
+	require.Regexp(t, `^\$pbkdf2-sha256\$i=600000\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$`, phc)
+	for password, right := range map[string]bool{"quark-leuchter-pflaume-42": true, "quark-leuchter-pflaume-43": false} {
+		ok, err := h.Verify(t.Context(), phc, password)
+		require.NoError(t, err)
+		require.Equal(t, right, ok)
+	}
+	argon, err := NewHasher(Default, 1, 1)
+	require.NoError(t, err)
+	require.True(t, argon.Outdated(phc), "hashes follow the profile at sign-in, either way")
+	require.False(t, h.Outdated(phc))
+	old, err := argon.Hash(t.Context(), "quark-leuchter-pflaume-42")
+	require.NoError(t, err)
+	require.True(t, h.Outdated(old))
+	ok, err := h.Verify(t.Context(), old, "quark-leuchter-pflaume-42")
+	require.NoError(t, err)
+	require.True(t, ok)
+	for _, p := range []Parameters{{Iterations: 599_999}, {Iterations: maxIterations + 1}, {Iterations: 600_000, MemoryKiB: 19 * 1024}} {
+		require.Error(t, p.Check(), "%+v", p)
+	}
+	for _, bad := range []string{"$pbkdf2-sha256$i=0$", "$pbkdf2-sha256$i=600000,x$", "$pbkdf2-sha256$i=0600000$", "$pbkdf2-sha1$i=600000$"} {
+		_, err := h.Verify(t.Context(), bad+strings.SplitN(phc, "$", 4)[3], "x")
+		require.ErrorIs(t, err, errFormat, bad)
+	}
+}
+
 func TestParametersHaveAFloor(t *testing.T) {
 	t.Parallel()
 	for _, p := range []Parameters{
