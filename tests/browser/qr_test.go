@@ -26,7 +26,12 @@ func scan(t *testing.T, tab *browser.Tab) string {
 	require.NoError(t, err)
 	bits, err := gozxing.NewBinaryBitmapFromImage(picture)
 	require.NoError(t, err)
-	read, err := qrcode.NewQRCodeReader().Decode(bits, nil)
+	// A picture off a screen stands straight. The search for one at an angle, as a camera has
+	// it, misses one in a hundred of those; it is the second try, for a picture with something around it.
+	read, err := qrcode.NewQRCodeReader().Decode(bits, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_PURE_BARCODE: true})
+	if err != nil {
+		read, err = qrcode.NewQRCodeReader().Decode(bits, nil)
+	}
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(read.GetText(), suite.PageURL()+"/sign-in#qr="), read.GetText())
 	return read.GetText()
