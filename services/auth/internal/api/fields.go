@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"net/mail"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/auth/internal/user"
 )
@@ -88,6 +90,34 @@ func page(size int32, token string) (after uuid.UUID, n int, err error) {
 }
 
 func pageToken(last uuid.UUID) string { return base64.RawURLEncoding.EncodeToString(last[:]) }
+
+// listed answers a page of a list: read gets the rows after an id, and whether there are more.
+func listed[Row, Message any](ctx context.Context, r interface {
+	GetPageSize() int32
+	GetPageToken() string
+}, read func(ctx context.Context, c *caller.Caller, after uuid.UUID, size int) ([]Row, bool, error),
+	message func(Row) Message, id func(Row) uuid.UUID,
+) (messages []Message, next string, err error) {
+	c, err := who(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	after, size, err := page(r.GetPageSize(), r.GetPageToken())
+	if err != nil {
+		return nil, "", err
+	}
+	list, more, err := read(ctx, c, after, size)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, row := range list {
+		messages = append(messages, message(row))
+	}
+	if more {
+		next = pageToken(id(list[len(list)-1]))
+	}
+	return messages, next, nil
+}
 
 // mask says which fields of a resource an update names.
 type mask struct{ paths []string }

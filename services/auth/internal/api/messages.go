@@ -92,26 +92,11 @@ func (s *Messages) SendSms(ctx context.Context, r *authv1.SendSmsRequest) (*auth
 
 // ListMessages implements MessageService.
 func (s *Messages) ListMessages(ctx context.Context, r *authv1.ListMessagesRequest) (*authv1.ListMessagesResponse, error) {
-	c, err := who(ctx)
+	list, next, err := listed(ctx, r, s.SMS.Messages, textMessage, func(row store.Message) uuid.UUID { return row.ID })
 	if err != nil {
 		return nil, err
 	}
-	before, size, err := page(r.GetPageSize(), r.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	list, more, err := s.SMS.Messages(ctx, c, before, size)
-	if err != nil {
-		return nil, err
-	}
-	response := &authv1.ListMessagesResponse{}
-	for _, row := range list {
-		response.Messages = append(response.Messages, textMessage(row))
-	}
-	if more {
-		response.NextPageToken = pageToken(list[len(list)-1].ID)
-	}
-	return response, nil
+	return &authv1.ListMessagesResponse{Messages: list, NextPageToken: next}, nil
 }
 
 // ReceiveSms implements MessageService.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
@@ -54,26 +55,11 @@ func (s *Service) GetPractice(ctx context.Context, r *authv1.GetPracticeRequest)
 
 // ListPractices implements AuthService.
 func (s *Service) ListPractices(ctx context.Context, r *authv1.ListPracticesRequest) (*authv1.ListPracticesResponse, error) {
-	c, err := who(ctx)
+	list, next, err := listed(ctx, r, s.Practices.List, practiceMessage, func(row store.Practice) uuid.UUID { return row.ID })
 	if err != nil {
 		return nil, err
 	}
-	after, size, err := page(r.GetPageSize(), r.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	list, more, err := s.Practices.List(ctx, c, after, size)
-	if err != nil {
-		return nil, err
-	}
-	response := &authv1.ListPracticesResponse{}
-	for _, p := range list {
-		response.Practices = append(response.Practices, practiceMessage(p))
-	}
-	if more {
-		response.NextPageToken = pageToken(list[len(list)-1].ID)
-	}
-	return response, nil
+	return &authv1.ListPracticesResponse{Practices: list, NextPageToken: next}, nil
 }
 
 // UpdatePractice implements AuthService.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
@@ -58,26 +59,11 @@ func (s *Service) GetUser(ctx context.Context, r *authv1.GetUserRequest) (*authv
 
 // ListUsers implements AuthService.
 func (s *Service) ListUsers(ctx context.Context, r *authv1.ListUsersRequest) (*authv1.ListUsersResponse, error) {
-	c, err := who(ctx)
+	list, next, err := listed(ctx, r, s.Users.List, userMessage, func(row user.User) uuid.UUID { return row.ID })
 	if err != nil {
 		return nil, err
 	}
-	after, size, err := page(r.GetPageSize(), r.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	list, more, err := s.Users.List(ctx, c, after, size)
-	if err != nil {
-		return nil, err
-	}
-	response := &authv1.ListUsersResponse{}
-	for _, u := range list {
-		response.Users = append(response.Users, userMessage(u))
-	}
-	if more {
-		response.NextPageToken = pageToken(list[len(list)-1].ID)
-	}
-	return response, nil
+	return &authv1.ListUsersResponse{Users: list, NextPageToken: next}, nil
 }
 
 // UpdateUser implements AuthService.

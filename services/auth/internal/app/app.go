@@ -197,7 +197,7 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 		return err
 	}
 	service := a.service(s, o, hasher, limiter, devices)
-	codes, err := a.codes(ctx, s, o, service.Sessions, limiter)
+	codes, err := a.codes(ctx, s, o, service, limiter)
 	if err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (a *App) passkeys(s Settings, o Options, limiter *limit.Limiter, service *a
 	authv1.RegisterPasskeyServiceServer(a.Server, &api.PasskeyService{
 		Passkeys: &passkey.Passkeys{
 			Store: a.link.store, Sessions: service.Sessions, Limiter: limiter, Party: party, Now: o.clock(),
-			Notices: &notice.Notices{Store: a.link.store, Sealer: a.link.sealer, Now: o.clock(), Poke: a.mailer.Poke},
+			Notices: a.notices.Notices,
 		},
 		Factors: service.Factors,
 	})

@@ -5,20 +5,15 @@ import (
 
 	"github.com/carekeep/carekeep/services/auth/internal/api"
 	"github.com/carekeep/carekeep/services/auth/internal/code"
-	"github.com/carekeep/carekeep/services/auth/internal/guard"
 	"github.com/carekeep/carekeep/services/auth/internal/keyring"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
-	"github.com/carekeep/carekeep/services/auth/internal/notice"
 	"github.com/carekeep/carekeep/services/auth/internal/qr"
 	"github.com/carekeep/carekeep/services/auth/internal/recovery"
-	"github.com/carekeep/carekeep/services/auth/internal/session"
 )
 
 // codes puts one-time codes, recovery codes and QR sign-in together.
-func (a *App) codes(ctx context.Context, s Settings, o Options, sessions *session.Sessions, limiter *limit.Limiter) (*api.Codes, error) {
-	l, poke := a.link, a.mailer.Poke
-	notices := &notice.Notices{Store: l.store, Sealer: l.sealer, Now: o.clock(), Poke: poke}
-	failures := &guard.Failures{Store: l.store, Limiter: limiter}
+func (a *App) codes(ctx context.Context, s Settings, o Options, service *api.Service, limiter *limit.Limiter) (*api.Codes, error) {
+	l, notices, sessions, failures := a.link, a.notices.Notices, service.Sessions, service.SignIns.Failures
 	sent, err := code.New(ctx, code.Options{
 		Store: l.store, Sealer: l.sealer, Sessions: sessions, Limiter: limiter, Failures: failures, Notices: notices, SMS: a.sms, Now: o.clock(),
 	})

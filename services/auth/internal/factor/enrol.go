@@ -86,13 +86,13 @@ func (f *Factors) ConfirmTotp(ctx context.Context, c *caller.Caller, code string
 	confirmed := tx.ConfirmPending(c.User, creds.PendingSealed, step)
 	letter.Queue(tx)
 	var result Confirmed
-	result.Session, err = f.raise(ctx, tx, opening, func() error {
+	result.Session, err = opening.Commit(ctx, tx, func() error {
 		if !confirmed.Found() {
 			return errChanged
 		}
 		result.Open, result.Ended = others.Count()
 		return nil
-	})
+	}, evidence.Reason(reasonTotp))
 	if err != nil {
 		return Confirmed{}, err
 	}

@@ -23,6 +23,9 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/totp"
 )
 
+// reasonTotp says in events which factor raised a session.
+const reasonTotp = "TOTP_CODE"
+
 // Factors works on the factors of signed-in users.
 type Factors struct {
 	Store     *store.Store
@@ -77,12 +80,12 @@ func (f *Factors) VerifyTotp(ctx context.Context, c *caller.Caller, code string)
 	tx := f.Store.In(c.Practice)
 	opening := f.Sessions.Raise(tx, c, creds.proof, method.TOTP)
 	used := tx.UseStep(c.User, creds.TotpSealed, step)
-	return f.raise(ctx, tx, opening, func() error {
+	return opening.Commit(ctx, tx, func() error {
 		if !used.Found() {
 			return errCode // another request used the same code first
 		}
 		return nil
-	})
+	}, evidence.Reason(reasonTotp))
 }
 
 // Reauthenticate proves with password and code that the caller is still there; the
@@ -109,31 +112,12 @@ func (f *Factors) Reauthenticate(ctx context.Context, c *caller.Caller, pass, co
 	tx := f.Store.In(c.Practice)
 	opening := f.Sessions.Raise(tx, c, creds.proof, method.Password|method.TOTP)
 	used := tx.UseStep(c.User, creds.TotpSealed, step)
-	return f.raise(ctx, tx, opening, func() error {
+	return opening.Commit(ctx, tx, func() error {
 		if !used.Found() {
 			return errProof // another request used the same code first
 		}
 		return nil
-	})
-}
-
-func (f *Factors) raise(ctx context.Context, tx *store.Tx, opening *session.Opening, check func() error) (session.Opened, error) {
-	var opened session.Opened
-	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
-		if err := check(); err != nil {
-			return nil, err
-		}
-		var live bool
-		if opened, live = opening.Result(); !live {
-			return nil, session.ErrOver
-		}
-		recorder := evidence.From(ctx)
-		return append(opening.Events(recorder), recorder.Event(evidence.Resource(session.Name(opened.ID), 0), evidence.Reason("TOTP_CODE"))), nil
-	})
-	if err != nil {
-		return session.Opened{}, err
-	}
-	return opened, nil
+	}, evidence.Reason(reasonTotp))
 }
 
 // ChangePassword replaces the caller's password and ends the other sessions.

@@ -10,6 +10,7 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
+	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )
 
@@ -48,17 +49,27 @@ func (f *Failures) Count(ctx context.Context, tx *store.Tx, a Account) func() []
 		tx.LockUser(a.User) // the hundredth failure ends sessions
 	}
 	failed := f.Limiter.Failed(tx, a.Username, a.User, a.Address)
-	until := f.Limiter.Blame(tx, a.Address, points, ReasonSignIns)
+	blocks := Blame(ctx, f.Limiter, tx, a.Address, points, ReasonSignIns)
 	return func() []*auditv1.Event {
-		var events []*auditv1.Event
+		events := blocks()
 		if row, _ := failed.One(); row.Closed {
 			events = append(events, evidence.From(ctx).Event(a.mods(
 				evidence.Action(accessv1.Action_ACTION_ACCOUNT_CHANGE), evidence.Reason(StageClosed), evidence.Risk(auditv1.Risk_RISK_HIGH))...))
 		}
-		if end, _ := until.One(); end != nil {
-			events = append(events, Blocked(ctx, a.Address, ReasonSignIns))
-		}
 		return events
+	}
+}
+
+// Blame adds to a transaction what speaks against an address. What it returns gives the
+// event of the block that follows, if one does, once the transaction has its results.
+func Blame(ctx context.Context, limiter *limit.Limiter, tx *store.Tx, address string, points int, reason string) func() []*auditv1.Event {
+	until := limiter.Blame(tx, address, points, reason)
+	return func() []*auditv1.Event {
+		if end, _ := until.One(); end == nil {
+			return nil
+		}
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Action(accessv1.Action_ACTION_BLOCK_CHANGE),
+			evidence.Address(network.Client(address)), evidence.Reason(reason), evidence.Risk(auditv1.Risk_RISK_HIGH))}
 	}
 }
 

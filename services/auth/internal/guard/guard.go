@@ -8,13 +8,11 @@ import (
 
 	"github.com/google/uuid"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
-	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/notice"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
@@ -67,21 +65,11 @@ func (g *Guard) Lift(ctx context.Context, blocked string) error {
 // Probe counts that a client asked for a path that only scanners ask for.
 func (g *Guard) Probe(ctx context.Context, client session.Client) error {
 	tx := g.Store.In(store.Platform)
-	until := g.Limiter.Blame(tx, client.Address, limit.PointsProbe, ReasonProbes)
+	blocks := Blame(ctx, g.Limiter, tx, client.Address, limit.PointsProbe, ReasonProbes)
 	return tx.Do(ctx, func() ([]*auditv1.Event, error) {
-		events := []*auditv1.Event{evidence.From(ctx).Event(
-			evidence.Address(client.Address), evidence.Reason("PROBE"), evidence.Risk(auditv1.Risk_RISK_MEDIUM))}
-		if end, _ := until.One(); end != nil {
-			events = append(events, Blocked(ctx, client.Address, ReasonProbes))
-		}
-		return events, nil
+		probe := evidence.From(ctx).Event(evidence.Address(client.Address), evidence.Reason("PROBE"), evidence.Risk(auditv1.Risk_RISK_MEDIUM))
+		return append([]*auditv1.Event{probe}, blocks()...), nil
 	})
-}
-
-// Blocked is the event of a block that was just made.
-func Blocked(ctx context.Context, address, reason string) *auditv1.Event {
-	return evidence.From(ctx).Event(evidence.Action(accessv1.Action_ACTION_BLOCK_CHANGE), evidence.Address(network.Client(address)),
-		evidence.Reason(reason), evidence.Risk(auditv1.Risk_RISK_HIGH))
 }
 
 // Unlock reopens the account of somebody else in the caller's practice.

@@ -115,6 +115,16 @@ func (l *Limiter) address(ctx context.Context, address, kind string, most int, r
 	return refused(wait, reason, public)
 }
 
+// ceremonies are how many passkey sign-ins an address may begin for each one that
+// it may finish: pages begin one whenever they are shown.
+const ceremonies = 6
+
+// Ceremony counts a passkey sign-in that is begun against the address. It proves
+// nothing yet, so it is not counted as a sign-in; it only takes up room.
+func (l *Limiter) Ceremony(ctx context.Context, address string) error {
+	return l.address(ctx, address, "ceremony", l.max*ceremonies, "SIGN_IN_LIMITED", "too many sign-ins")
+}
+
 // Failed adds to a transaction that a sign-in under this name failed; uuid.Nil where
 // there is no such user. The hundredth in a row closes the account and ends its sessions.
 func (l *Limiter) Failed(tx *store.Tx, username string, user uuid.UUID, address string) *store.Rows[store.Failures] {
@@ -156,7 +166,7 @@ func held(restrained *store.Rows[store.Restraint]) error {
 
 // Secret counts an attempt of a signed-in user at a code or the current password.
 func (l *Limiter) Secret(ctx context.Context, user uuid.UUID) error {
-	return l.count(ctx, "FACTOR_LIMITED", "too many attempts", l.hash("secret", user.String()))
+	return l.within(ctx, l.max, Window, "FACTOR_LIMITED", "too many attempts", l.hash("secret", user.String()))
 }
 
 // Codes that a user may have sent within SendWindow, whatever the limit of sign-ins.
@@ -178,13 +188,9 @@ func (l *Limiter) Poll(ctx context.Context, address string) error {
 	return l.address(ctx, address, "poll", pollMax, "POLLS_LIMITED", "too many questions")
 }
 
-func (l *Limiter) count(ctx context.Context, reason, public string, keys ...[]byte) error {
-	return l.within(ctx, l.max, Window, reason, public, keys...)
-}
-
-func (l *Limiter) within(ctx context.Context, most int, window time.Duration, reason, public string, keys ...[]byte) error {
+func (l *Limiter) within(ctx context.Context, most int, window time.Duration, reason, public string, key []byte) error {
 	tx := l.store.In(store.Platform)
-	wait := tx.Attempt(keys, most, window)
+	wait := tx.Attempt([][]byte{key}, most, window)
 	if err := tx.Read(ctx); err != nil {
 		return err
 	}

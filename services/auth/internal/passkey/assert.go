@@ -79,19 +79,11 @@ func (p *Passkeys) FinishSignIn(ctx context.Context, ceremony uuid.UUID, answer 
 
 // blame refuses a sign-in; an answer that is wrong speaks against the address.
 func (p *Passkeys) blame(ctx context.Context, account store.SignIn, client session.Client, stage string, err error) error {
+	tx, blocks := p.Store.In(account.Practice), nothing
 	if errs.ReasonOf(err) == ErrRefused.Reason() {
-		tx := p.Store.In(store.Platform)
-		until := p.Limiter.Blame(tx, client.Address, limit.PointsFailure, guard.ReasonSignIns)
-		if lost := tx.Do(ctx, func() ([]*auditv1.Event, error) {
-			if end, _ := until.One(); end != nil {
-				return []*auditv1.Event{guard.Blocked(ctx, client.Address, guard.ReasonSignIns)}, nil
-			}
-			return nil, nil
-		}); lost != nil {
-			return lost
-		}
+		blocks = guard.Blame(ctx, p.Limiter, tx, client.Address, limit.PointsFailure, guard.ReasonSignIns)
 	}
-	return p.refuse(ctx, account.Practice, stage, err, about(account, client)...)
+	return p.record(ctx, tx, blocks, stage, err, about(account, client)...)
 }
 
 // find looks the credential up in all practices.

@@ -87,13 +87,19 @@ func (p *Passkeys) take(ctx context.Context, practice, id uuid.UUID, kind store.
 
 // refuse records which stage refused and returns the error for the client.
 func (p *Passkeys) refuse(ctx context.Context, practice uuid.UUID, stage string, err error, mods ...func(*auditv1.Event)) error {
-	event := evidence.From(ctx).Event(append(mods[:len(mods):len(mods)], evidence.Failure(err), func(e *auditv1.Event) { e.Reason = stage })...)
-	tx := p.Store.In(practice)
-	if lost := tx.Do(ctx, func() ([]*auditv1.Event, error) { return []*auditv1.Event{event}, nil }); lost != nil {
+	return p.record(ctx, p.Store.In(practice), nothing, stage, err, mods...)
+}
+
+// record sends a transaction with the event of a refusal and of what follows from it.
+func (p *Passkeys) record(ctx context.Context, tx *store.Tx, follows func() []*auditv1.Event, stage string, err error, mods ...func(*auditv1.Event)) error {
+	event := evidence.From(ctx).Event(append(mods[:len(mods):len(mods)], evidence.Failure(err), evidence.Reason(stage))...)
+	if lost := tx.Do(ctx, func() ([]*auditv1.Event, error) { return append(follows(), event), nil }); lost != nil {
 		return lost
 	}
 	return err
 }
+
+func nothing() []*auditv1.Event { return nil }
 
 // List returns the caller's passkeys, oldest first.
 func (p *Passkeys) List(ctx context.Context, c *caller.Caller) ([]store.Passkey, error) {
