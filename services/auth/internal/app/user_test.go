@@ -191,6 +191,11 @@ func TestDC13_AMovedMailboxIsToldAndGetsNoResetForADay(t *testing.T) {
 	ask()
 	last := w.Events()
 	require.Equal(t, "MAILBOX_TOO_NEW", last[len(last)-1].GetReason())
+	w.Admin(func(ctx context.Context, conn *pgx.Conn) {
+		var open int
+		require.NoError(t, conn.QueryRow(ctx, "SELECT count(*) FROM resets WHERE used IS NULL AND expires > $1", w.Clock.Now()).Scan(&open))
+		require.Zero(t, open, "nothing was made that could be sent")
+	})
 	w.Clock.Advance(12 * time.Minute)
 	require.NotEmpty(t, resetToken(t, w, bob))
 }

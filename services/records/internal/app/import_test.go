@@ -463,22 +463,30 @@ func TestImportOfAClientThatLeaves(t *testing.T) {
 
 func TestTooManyImportsAreAskedToWait(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, func(s *settings) { s.Imports.Concurrent = 1 })
+	h := newHouse(t, func(s *settings) { s.Imports.Concurrent, s.Imports.BatchEntries = 1, 1 })
 	doctor := h.doctor()
-	in, out := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		_, err := h.importBundle(h.as(doctor), &recordsv1.ImportOptions{}, in)
-		done <- err
-	}()
-	_, err := io.WriteString(out, bundleOf(patientDoc(uuid.NewString()))+strings.Repeat(" ", 128<<10))
+	first, err := h.client.ImportBundle(h.as(doctor))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		_, err := h.importBundle(h.as(doctor), &recordsv1.ImportOptions{}, strings.NewReader(bundleOf()))
-		return errs.ReasonOf(err) == "IMPORTS_BUSY" && status.Code(err) == codes.ResourceExhausted
-	}, patience, tick)
-	require.NoError(t, out.Close())
-	require.NoError(t, <-done)
+	require.NoError(t, first.Send(&recordsv1.ImportBundleRequest{Item: &recordsv1.ImportBundleRequest_Options{Options: &recordsv1.ImportOptions{}}}))
+	const end = "]}"
+	begin := strings.TrimSuffix(bundleOf(patientDoc(uuid.NewString()), patientDoc(uuid.NewString())), end)
+	require.NoError(t, first.Send(&recordsv1.ImportBundleRequest{Item: &recordsv1.ImportBundleRequest_Chunk{Chunk: []byte(begin)}}))
+	_, err = first.Recv()
+	require.NoError(t, err, "progress: from here on it holds the only place")
+
+	_, err = h.importBundle(h.as(doctor), &recordsv1.ImportOptions{}, strings.NewReader(bundleOf()))
+	require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	require.Equal(t, "IMPORTS_BUSY", errs.ReasonOf(err))
+
+	require.NoError(t, first.Send(&recordsv1.ImportBundleRequest{Item: &recordsv1.ImportBundleRequest_Chunk{Chunk: []byte(end)}}))
+	require.NoError(t, first.CloseSend())
+	var ended error
+	for ended == nil {
+		_, ended = first.Recv()
+	}
+	require.ErrorIs(t, ended, io.EOF)
+	_, err = h.importBundle(h.as(doctor), &recordsv1.ImportOptions{}, strings.NewReader(bundleOf()))
+	require.NoError(t, err, "its place is free again")
 }
 
 // Whatever JSON a resource holds comes back byte for byte.
