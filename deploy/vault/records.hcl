@@ -1,13 +1,19 @@
 # What records may do in Vault. It is the only identity that unwraps patients' data keys (claim DTD-22).
 
 # One key-encryption key per practice, made when the practice appears. "update" is
-# what Vault asks for to make a key. The glob also covers .../config, .../trim and .../rotate:
-# allowed_parameters leaves a plain AES key and rotation, so that no key of a
-# practice can be made exportable, deletable or be trimmed from here.
+# what Vault asks for to make a key. The glob also covers .../config, .../trim and .../rotate,
+# since a pattern cannot end in a name after a "*". allowed_parameters leaves a plain AES key,
+# rotation, and the three numbers that a trim takes: no key of a practice can be made exportable,
+# deletable, readable as a backup or rotated by Vault itself from here. The newest version of a key
+# stays whatever records does, but what is wrapped under the older ones is lost with a trim: records
+# trims only what it has rewrapped, or what an erasure or a practice's exit is to destroy.
 path "transit/keys/practice-*" {
   capabilities = ["create", "read", "update"]
   allowed_parameters = {
-    "type" = ["aes256-gcm96"]
+    "type"                   = ["aes256-gcm96"]
+    "min_decryption_version" = []
+    "min_encryption_version" = []
+    "min_available_version"  = []
   }
 }
 

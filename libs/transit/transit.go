@@ -19,7 +19,6 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
-	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/mtls"
 )
 
@@ -185,7 +184,7 @@ func (c *Client) PublicKeys(ctx context.Context, name string) (map[int]ed25519.P
 		return nil, err
 	}
 	if secret == nil {
-		return nil, errs.New(errs.KindNotFound, "TRANSIT_NO_KEY", "the key service has no such key")
+		return nil, errNoKey
 	}
 	versions, _ := secret.Data["keys"].(map[string]any)
 	keys := make(map[int]ed25519.PublicKey, len(versions))

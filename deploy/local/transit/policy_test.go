@@ -83,14 +83,33 @@ func TestDTD22_PoliciesGiveEachIdentityItsOwnKeysOnly(t *testing.T) {
 
 func TestNobodyChangesAKeysConfiguration(t *testing.T) {
 	refused := map[string]map[string]any{
-		"/config": {"exportable": true}, "/trim": {"min_available_version": 2}, "/import": {"ciphertext": "x"}, "": {"exportable": true},
+		"/config": {"exportable": true}, "/import": {"ciphertext": "x"}, "": {"exportable": true},
+	}
+	for _, name := range []string{"deletion_allowed", "allow_plaintext_backup", "auto_rotate_period"} {
+		refused["/config?"+name] = map[string]any{name: true}
 	}
 	for identity, p := range shipped(t) {
 		for _, key := range []string{"practice-1", "auth-secrets", "audit-checkpoint", "backup"} {
 			for sub, data := range refused {
+				sub, _, _ = strings.Cut(sub, "?")
 				require.False(t, p.allows("transit/keys/"+key+sub, update, data), "%s %s%s", identity, key, sub)
 			}
 			require.False(t, p.allows("transit/keys/"+key, update, map[string]any{"type": "rsa-4096"}))
+		}
+	}
+}
+
+// Old versions are raised and trimmed by records, on practices' keys alone.
+func TestOnlyRecordsTrimsAndOnlyPracticesKeys(t *testing.T) {
+	trims := map[string]map[string]any{
+		"/config": {"min_decryption_version": 2, "min_encryption_version": 2}, "/trim": {"min_available_version": 2},
+	}
+	for identity, p := range shipped(t) {
+		for _, key := range []string{"practice-1", "auth-secrets", "audit-checkpoint", "backup"} {
+			for sub, data := range trims {
+				want := identity == "records" && key == "practice-1"
+				require.Equal(t, want, p.allows("transit/keys/"+key+sub, update, data), "%s %s%s", identity, key, sub)
+			}
 		}
 	}
 }
