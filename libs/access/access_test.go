@@ -106,7 +106,7 @@ func TestRuleOfUnknownNames(t *testing.T) {
 func TestDC04_AtLeastFiftyPermissionsThatFitASet(t *testing.T) {
 	require.Greater(t, len(accessv1.Permission_name)-1, 50)
 	for n := range accessv1.Permission_name {
-		require.Less(t, n, int32(256), "Permissions holds numbers below 256")
+		require.Less(t, n, int32(512), "Permissions holds numbers below 512")
 	}
 }
 
@@ -115,10 +115,10 @@ func TestPermissionsAreASet(t *testing.T) {
 		want := map[accessv1.Permission]bool{}
 		var p access.Permissions
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
-			x := accessv1.Permission(rapid.Int32Range(-3, 300).Draw(t, "x"))
+			x := accessv1.Permission(rapid.Int32Range(-3, 600).Draw(t, "x"))
 			if rapid.Bool().Draw(t, "add") {
 				p.Add(x)
-				want[x] = x > 0 && x < 256
+				want[x] = x > 0 && x < 512
 			} else {
 				p.Remove(x)
 				want[x] = false

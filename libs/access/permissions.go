@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	words = 4
+	words = 8
 	// maxPermission is the largest permission number that a set can hold.
 	maxPermission = words*64 - 1
 )
@@ -43,7 +43,7 @@ func (p Permissions) HasAll(other Permissions) bool {
 	return true
 }
 
-// Add puts x into the set. PERMISSION_UNSPECIFIED and numbers above 255 are ignored.
+// Add puts x into the set. PERMISSION_UNSPECIFIED and numbers above 511 are ignored.
 func (p *Permissions) Add(x accessv1.Permission) {
 	if x > 0 && x <= maxPermission {
 		p.bits[x/64] |= 1 << (x % 64)

@@ -100,8 +100,11 @@ func missingIn(fullMethod string) string {
 		if rule.GetAssurance() == accessv1.Assurance_ASSURANCE_UNSPECIFIED {
 			missing = append(missing, "assurance")
 		}
-	} else if rule.GetPermission() != accessv1.Permission_PERMISSION_UNSPECIFIED || rule.GetPhi() {
-		return "is anonymous and may therefore neither name a permission nor touch PHI"
+	} else if rule.GetPermission() != accessv1.Permission_PERMISSION_UNSPECIFIED || (rule.GetPhi() && !rule.GetPatientToken()) {
+		return "is anonymous and may therefore neither name a permission nor, without a patient's token, touch PHI"
+	}
+	if rule.GetPatientToken() && !rule.GetAnonymous() {
+		return "takes a patient's token and must therefore be anonymous: patients have no sessions"
 	}
 	if len(rule.GetCallers()) == 0 || slices.Contains(rule.GetCallers(), accessv1.Service_SERVICE_UNSPECIFIED) {
 		missing = append(missing, "callers")

@@ -937,8 +937,11 @@ type Rule struct {
 	Anonymous bool `protobuf:"varint,6,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
 	// The longest time the RPC may take, in seconds; 0 means 10.
 	TimeoutSeconds int32 `protobuf:"varint,7,opt,name=timeout_seconds,json=timeoutSeconds,proto3" json:"timeout_seconds,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// True where the request itself carries a patient's one-time token, which the operation
+	// checks before anything else: the only anonymous RPCs that may touch PHI (claim DX-12).
+	PatientToken  bool `protobuf:"varint,8,opt,name=patient_token,json=patientToken,proto3" json:"patient_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
@@ -1018,6 +1021,13 @@ func (x *Rule) GetTimeoutSeconds() int32 {
 		return x.TimeoutSeconds
 	}
 	return 0
+}
+
+func (x *Rule) GetPatientToken() bool {
+	if x != nil {
+		return x.PatientToken
+	}
+	return false
 }
 
 // FieldRule marks a field. A field without a rule is not PHI and seen by
@@ -1151,7 +1161,7 @@ var File_carekeep_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x1fcarekeep/access/v1/access.proto\x12\x12carekeep.access.v1\x1a google/protobuf/descriptor.proto\"\xc7\x02\n" +
+	"\x1fcarekeep/access/v1/access.proto\x12\x12carekeep.access.v1\x1a google/protobuf/descriptor.proto\"\xec\x02\n" +
 	"\x04Rule\x12>\n" +
 	"\n" +
 	"permission\x18\x01 \x01(\x0e2\x1e.carekeep.access.v1.PermissionR\n" +
@@ -1161,7 +1171,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x03phi\x18\x04 \x01(\bR\x03phi\x122\n" +
 	"\x06action\x18\x05 \x01(\x0e2\x1a.carekeep.access.v1.ActionR\x06action\x12\x1c\n" +
 	"\tanonymous\x18\x06 \x01(\bR\tanonymous\x12'\n" +
-	"\x0ftimeout_seconds\x18\a \x01(\x05R\x0etimeoutSeconds\"\x94\x01\n" +
+	"\x0ftimeout_seconds\x18\a \x01(\x05R\x0etimeoutSeconds\x12#\n" +
+	"\rpatient_token\x18\b \x01(\bR\fpatientToken\"\x94\x01\n" +
 	"\tFieldRule\x12\x10\n" +
 	"\x03phi\x18\x01 \x01(\bR\x03phi\x12>\n" +
 	"\n" +
