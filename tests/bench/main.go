@@ -33,8 +33,9 @@ func main() {
 		return
 	}
 	var commands struct {
-		Figures  options   `cmd:"" default:"withargs" help:"Measure the figures of the records service; what runs without a command."`
-		Sessions endpoints `cmd:"" help:"Time any HTTP endpoints that check a session, side by side."`
+		Figures  options     `cmd:"" default:"withargs" help:"Measure the figures of the records service; what runs without a command."`
+		Sessions endpoints   `cmd:"" help:"Time any HTTP endpoints that check a session, side by side."`
+		Fhir     fhirServers `cmd:"" help:"Time reads, searches and imports of any FHIR R4 servers, side by side."`
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,8 +18,13 @@ import (
 // and in turns: ours (GET /v1/self) beside another product's, such as the
 // /sessions/whoami of Ory Kratos on the same machine.
 type endpoints struct {
-	URL     []string      `arg:"" help:"Endpoints to time; each must answer 2xx. The first is what the others are compared with."`
-	Header  []string      `help:"A header of every request, as 'Authorization: Bearer …'. May be given several times; 'N=Header: value' gives it to the N-th endpoint only." sep:"none"`
+	measured
+	URL []string `arg:"" help:"Endpoints to time; each must answer 2xx. The first is what the others are compared with."`
+}
+
+// measured is how servers are reached, and for how long.
+type measured struct {
+	Header  []string      `help:"A header of every request, as 'Authorization: Bearer …'. May be given several times; 'N=Header: value' gives it to the N-th URL only." sep:"none"`
 	CA      string        `type:"existingfile" help:"Certificates to trust besides those of the system, PEM."`
 	Clients int           `default:"32" help:"Clients that send requests at the same time."`
 	Length  time.Duration `default:"5s" help:"How long each run takes."`
@@ -27,7 +33,7 @@ type endpoints struct {
 
 // Run prints one row for each endpoint.
 func (e *endpoints) Run(ctx context.Context, out io.Writer) error {
-	client, err := e.client()
+	client, err := e.client(10 * time.Second)
 	if err != nil {
 		return err
 	}
@@ -37,7 +43,10 @@ func (e *endpoints) Run(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		ops[i] = func(ctx context.Context, _, _ int) error { return ask(ctx, client, url, headers) }
+		ops[i] = func(ctx context.Context, _, _ int) error {
+			_, err := ask(ctx, client, http.MethodGet, url, headers, nil)
+			return err
+		}
 		if err := ops[i](ctx, 0, 0); err != nil {
 			return err
 		}
@@ -52,7 +61,7 @@ func (e *endpoints) Run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-func (e *endpoints) client() (*http.Client, error) {
+func (e *measured) client(timeout time.Duration) (*http.Client, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("certificates of the system: %w", err)
@@ -66,7 +75,7 @@ func (e *endpoints) client() (*http.Client, error) {
 			return nil, fmt.Errorf("%s holds no certificate", e.CA)
 		}
 	}
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: e.Clients, ForceAttemptHTTP2: true,
 	}}, nil
 }
@@ -90,22 +99,27 @@ func headersOf(given []string, n int) (http.Header, error) {
 	return headers, nil
 }
 
-func ask(ctx context.Context, client *http.Client, url string, headers http.Header) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 16 << 20
+
+// ask sends a request and returns the body of the answer, which must be 2xx.
+func ask(ctx context.Context, client *http.Client, method, url string, headers http.Header, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("endpoint: %w", err)
+		return nil, fmt.Errorf("endpoint: %w", err)
 	}
 	request.Header = headers
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("endpoint: %w", err)
+		return nil, fmt.Errorf("endpoint: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return fmt.Errorf("endpoint: %w", err)
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("endpoint: %w", err)
 	}
 	if response.StatusCode/100 != 2 {
-		return fmt.Errorf("endpoint %s answered %s", url, response.Status)
+		return nil, fmt.Errorf("endpoint %s answered %s", url, response.Status)
 	}
-	return nil
+	return answer, nil
 }

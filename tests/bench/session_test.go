@@ -25,8 +25,11 @@ func TestTheHarnessTimesAnyEndpoint(t *testing.T) {
 	ours, theirs := serve("Authorization", "Bearer x"), serve("X-Session-Token", "y")
 	var out bytes.Buffer
 	run := &endpoints{
-		URL: []string{ours.URL, theirs.URL}, Header: []string{"1=Authorization: Bearer x", "2=X-Session-Token: y"},
-		Clients: 2, Length: 20 * time.Millisecond, Rounds: 1,
+		URL: []string{ours.URL, theirs.URL},
+		measured: measured{
+			Header:  []string{"1=Authorization: Bearer x", "2=X-Session-Token: y"},
+			Clients: 2, Length: 20 * time.Millisecond, Rounds: 1,
+		},
 	}
 	require.NoError(t, run.Run(t.Context(), &out))
 	require.Equal(t, 2, strings.Count(out.String(), "/s, p50 "))
