@@ -43,7 +43,7 @@ func (b *bench) curve(ctx context.Context) error {
 			got[0].perSecond, got[0].p50.Round(10*time.Microsecond), got[0].p99.Round(10*time.Microsecond),
 			got[1].perSecond, got[1].p50.Round(10*time.Microsecond), got[1].p99.Round(10*time.Microsecond))
 	}
-	return nil
+	return b.beside(ctx)
 }
 
 // fill imports patients first to first+count-1 of another population than the contests'.

@@ -24,6 +24,7 @@ type options struct {
 	Patients int           `default:"2000" help:"Patients imported before the contests."`
 	Only     string        `help:"Only the measurements whose name holds this: imports, reads, writes, perField, rest, curve. Imports always run, the others need them."`
 	Programs string        `type:"path" help:"Folder of the programs, such as one built with symbols for a profiler."`
+	Beside   int           `help:"Resources of other practices stored beside the curve's last point before its read is measured again; 10000000 take 25 GB and some minutes."`
 	Curve    []int         `default:"1000,10000,100000,1000000" help:"Resources stored at the points of the lookup curve; empty for none."`
 }
 
