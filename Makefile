@@ -9,6 +9,7 @@ PACKAGES := $(addprefix ./,$(addsuffix /...,$(MODULES)))
 PRODUCT  := auth records audit backup gateway
 PROGRAMS := $(addprefix $(BIN)/,$(PRODUCT) carekeep carekeep-local carekeep-transit)
 GOBUILD  := go build -trimpath -ldflags '-s -w'
+GENERATED := gen services/records/internal/fhir/definitions
 export PATH := $(BIN):$(PATH)
 
 .PHONY: help
@@ -55,14 +56,18 @@ install: ## install what is missing: PostgreSQL, and Chromium for tests
 	@deploy/local/install.sh
 
 .PHONY: generate
-generate: third-party tools-gen ## make gen/ from proto/
+generate: third-party tools-gen definitions ## make gen/ from proto/, and the FHIR definitions
 	find gen -name '*.pb.go' -delete -o -name '*.pb.gw.go' -delete -o -name '*.openapi.json' -delete
 	buf generate
 
+.PHONY: definitions
+definitions: ## fetch (npm) and reduce the official FHIR R4 definitions
+	@tools/definitions.sh
+
 .PHONY: check-generated
-check-generated: generate ## fail when gen/ is stale
-	@git diff --exit-code --stat -- gen && test -z "$$(git status --porcelain -- gen)" \
-	  || { echo 'gen/ is stale: run `make generate` and commit the result' >&2; git status --porcelain -- gen >&2; exit 1; }
+check-generated: generate ## fail when gen/ or the FHIR definitions are stale
+	@test -z "$$(git status --porcelain -- $(GENERATED))" \
+	  || { echo 'stale: run `make generate` and commit the result' >&2; git status --porcelain -- $(GENERATED) >&2; exit 1; }
 
 .PHONY: lint
 lint: third-party tools-gen tools-lint ## check proto, Go and shell style

@@ -1,89 +1,61 @@
 package fhir
 
-import "github.com/tidwall/gjson"
+import (
+	"strings"
+	"sync"
 
-// subjects holds, for each type of the patient compartment (R4
-// CompartmentDefinition/patient), the elements that name the patient whom the
-// resource is about, in gjson's syntax; the first that names one decides.
-// Elements that may also name a patient in another part, such as
-// Observation.performer, do not decide whose record it is.
-var subjects = map[string][]string{
-	"Account":                     {"subject.#.reference"},
-	"AdverseEvent":                {"subject.reference"},
-	"AllergyIntolerance":          {"patient.reference"},
-	"Appointment":                 {"participant.#.actor.reference"},
-	"AppointmentResponse":         {"actor.reference"},
-	"Basic":                       {"subject.reference"},
-	"BodyStructure":               {"patient.reference"},
-	"CarePlan":                    {"subject.reference"},
-	"CareTeam":                    {"subject.reference"},
-	"ChargeItem":                  {"subject.reference"},
-	"Claim":                       {"patient.reference"},
-	"ClaimResponse":               {"patient.reference"},
-	"ClinicalImpression":          {"subject.reference"},
-	"Communication":               {"subject.reference", "recipient.#.reference", "sender.reference"},
-	"CommunicationRequest":        {"subject.reference", "recipient.#.reference"},
-	"Composition":                 {"subject.reference"},
-	"Condition":                   {"subject.reference"},
-	"Consent":                     {"patient.reference"},
-	"Coverage":                    {"beneficiary.reference"},
-	"CoverageEligibilityRequest":  {"patient.reference"},
-	"CoverageEligibilityResponse": {"patient.reference"},
-	"DetectedIssue":               {"patient.reference"},
-	"Device":                      {"patient.reference"},
-	"DeviceRequest":               {"subject.reference"},
-	"DeviceUseStatement":          {"subject.reference"},
-	"DiagnosticReport":            {"subject.reference"},
-	"DocumentManifest":            {"subject.reference"},
-	"DocumentReference":           {"subject.reference"},
-	"Encounter":                   {"subject.reference"},
-	"EnrollmentRequest":           {"candidate.reference"},
-	"EpisodeOfCare":               {"patient.reference"},
-	"ExplanationOfBenefit":        {"patient.reference"},
-	"FamilyMemberHistory":         {"patient.reference"},
-	"Flag":                        {"subject.reference"},
-	"Goal":                        {"subject.reference"},
-	"GuidanceResponse":            {"subject.reference"},
-	"ImagingStudy":                {"subject.reference"},
-	"Immunization":                {"patient.reference"},
-	"ImmunizationEvaluation":      {"patient.reference"},
-	"ImmunizationRecommendation":  {"patient.reference"},
-	"Invoice":                     {"subject.reference", "recipient.reference"},
-	"List":                        {"subject.reference"},
-	"MeasureReport":               {"subject.reference"},
-	"Media":                       {"subject.reference"},
-	"MedicationAdministration":    {"subject.reference"},
-	"MedicationDispense":          {"subject.reference"},
-	"MedicationRequest":           {"subject.reference"},
-	"MedicationStatement":         {"subject.reference"},
-	"MolecularSequence":           {"patient.reference"},
-	"NutritionOrder":              {"patient.reference"},
-	"Observation":                 {"subject.reference"},
-	"Person":                      {"link.#.target.reference"},
-	"Procedure":                   {"subject.reference"},
-	"Provenance":                  {"target.#.reference"},
-	"QuestionnaireResponse":       {"subject.reference"},
-	"RelatedPerson":               {"patient.reference"},
-	"RequestGroup":                {"subject.reference"},
-	"ResearchSubject":             {"individual.reference"},
-	"RiskAssessment":              {"subject.reference"},
-	"ServiceRequest":              {"subject.reference"},
-	"Specimen":                    {"subject.reference"},
-	"SupplyDelivery":              {"patient.reference"},
-	"SupplyRequest":               {"deliverTo.reference", "requester.reference"},
-	"Task":                        {"for.reference"},
-	"VisionPrescription":          {"patient.reference"},
-}
+	"github.com/tidwall/gjson"
+
+	"github.com/carekeep/carekeep/services/records/internal/fhir/definitions"
+)
+
+// Where the store departs from R4's patient compartment.
+var (
+	// ofNoPatient are types of the compartment that are about several patients or about none.
+	ofNoPatient = set("AuditEvent Group Patient Schedule")
+	// ofPatient are types outside of the compartment that are about a patient all the same.
+	ofPatient = set("Device GuidanceResponse Task")
+	// alsoAbout are elements that name the patient where the deciding element does
+	// not. Elements that may also name a patient in another part, such as
+	// Observation.performer, do not decide whose record it is.
+	alsoAbout = map[string][]string{
+		"Communication":        {"recipient[]", "sender"},
+		"CommunicationRequest": {"recipient[]"},
+		"Invoice":              {"recipient"},
+		"SupplyRequest":        {"requester"},
+	}
+)
+
+// subjects holds, for each type that is about a patient, the references that name
+// the patient, in gjson's syntax; the first that names one decides. It is the element
+// of R4's search parameter patient, or where the type has none the first of its
+// compartment.
+var subjects = sync.OnceValue(func() map[string][]string {
+	out := map[string][]string{}
+	for name, m := range definitions.Memberships() {
+		if ofNoPatient[name] || len(m.Params) == 0 && !ofPatient[name] {
+			continue
+		}
+		elements := m.Patient
+		if elements == nil {
+			elements = m.Params[0].Paths
+		}
+		for _, path := range append(elements[:len(elements):len(elements)], alsoAbout[name]...) {
+			out[name] = append(out[name], strings.ReplaceAll(path, "[]", ".#")+".reference")
+		}
+	}
+	return out
+})
 
 // Clinical reports whether resources of this type belong to a patient other than
 // by being the Patient.
-func Clinical(resourceType string) bool { return subjects[resourceType] != nil }
+func Clinical(resourceType string) bool { return subjects()[resourceType] != nil }
 
 // Subjects returns the references that may name the patient a resource is about,
 // those of one element together, the deciding element first.
 func Subjects(resourceType string, doc []byte) [][]string {
 	var out [][]string
-	for _, path := range subjects[resourceType] {
+	for _, path := range subjects()[resourceType] {
 		var group []string
 		found := gjson.GetBytes(doc, path)
 		if found.IsArray() {
