@@ -334,7 +334,7 @@ func TestLargestTokenFitsTheLimits(t *testing.T) {
 	big := callertest.Doctor(records)
 	big.Role = accessv1.RoleKind_ROLE_KIND_STAFF
 	big.Username, big.Template = strings.Repeat("\x01", 256), strings.Repeat("\x01", 64)
-	for n := accessv1.Permission(1); n < 256; n++ {
+	for n := accessv1.Permission(1); n < 512; n++ {
 		big.Permissions.Add(n)
 	}
 	for range 256 {

@@ -127,26 +127,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
 		return next(ctx, req)
 	}
-	var response any
-	c := s.newCall(info.FullMethod)
-	c.run = func(ctx context.Context, c *call) error {
-		if err := s.chain.receive(ctx, c, req); err != nil {
-			return err
-		}
-		resp, err := next(ctx, req)
-		if err != nil {
-			return err
-		}
-		if err := s.chain.send(ctx, c, resp); err != nil {
-			return err
-		}
-		response = resp
-		return nil
-	}
-	if err := s.chain.entry(evidence.With(ctx, c.recorder), c); err != nil {
-		return nil, err
-	}
-	return response, nil
+	return s.through(ctx, info.FullMethod, req, next)
 }
 
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {

@@ -79,5 +79,7 @@ func (s *Server) methodOf(name string) *method {
 
 // unknownMethod answers calls to methods that nobody offers, inside the chain.
 func unknownMethod(any, grpc.ServerStream) error {
-	return errs.Status(errs.New(errs.KindUnimplemented, "METHOD_UNKNOWN", "there is no such method")).Err()
+	return errs.Status(errMethod).Err()
 }
+
+var errMethod = errs.New(errs.KindUnimplemented, "METHOD_UNKNOWN", "there is no such method")

@@ -97,6 +97,7 @@ type rig struct {
 	opts    server.Options
 	probe   *probe
 	server  *server.Server
+	web     func(*server.Server) // opens the HTTP port, where there is one
 	conn    *grpc.ClientConn
 	stop    context.CancelFunc
 	stopped chan error
@@ -141,6 +142,9 @@ func (r *rig) start() *rig {
 	r.server, err = server.New(ctx, r.cfg, r.opts)
 	require.NoError(r.t, err)
 	r.probe.register(r.server)
+	if r.web != nil {
+		r.web(r.server)
+	}
 	r.stop, r.stopped = cancel, make(chan error, 1)
 	go func() { r.stopped <- r.server.Serve(ctx) }()
 	r.t.Cleanup(r.end)

@@ -1,6 +1,7 @@
 // Package server builds every gRPC server of carekeep. A service brings handlers
 // and an audit sink; identity, access rules, evidence, validation, redaction and
-// shutdown are the same everywhere and cannot be chosen. It serves no REST; the gateway does.
+// shutdown are the same everywhere and cannot be chosen. It serves no REST; the gateway does. An
+// API that is HTTP by its standard, as FHIR's, runs through the same chain (Invoke).
 package server
 
 import (
@@ -50,8 +51,10 @@ type Server struct {
 	readiness *readiness
 	telemetry func(context.Context) error
 
+	identity *mtls.Source
 	listener net.Listener
 	grpc     *grpc.Server
+	web      *web // nil where all is gRPC
 	chain    chain
 	// methods and validator are made by Serve before the first RPC, and only read after.
 	methods   map[string]*method
@@ -77,6 +80,7 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 			return nil, fmt.Errorf("server: identity: %w", err)
 		}
 	}
+	s.identity = identity
 	var err error
 	s.verifier, err = caller.NewVerifier(cfg.Callers.Keys, opts.Service, s.now)
 	if err != nil {
@@ -141,6 +145,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	end := context.WithoutCancel(ctx)
 	if err := s.prepare(); err != nil {
 		s.grpc.Stop()
+		if s.web != nil {
+			err = errors.Join(err, s.web.listener.Close())
+		}
 		return errors.Join(err, s.listener.Close(), s.release(end))
 	}
 	watch, stop := context.WithCancel(ctx)
@@ -149,26 +156,37 @@ func (s *Server) Serve(ctx context.Context) error {
 		defer close(watched)
 		s.readiness.run(watch)
 	}()
-	served := make(chan error, 1)
+	served, parts := make(chan error, 2), 1
 	go func() { served <- s.grpc.Serve(s.listener) }()
+	if s.web != nil {
+		parts++
+		go func() { served <- s.web.serve() }()
+	}
 	s.log.InfoContext(ctx, "serving", telemetry.KeyAddress, s.Addr().String())
 
-	var err error
+	var failed []error
 	select {
-	case err = <-served:
+	case err := <-served:
+		failed, parts = append(failed, err), parts-1
 	case <-ctx.Done():
-		s.drain()
-		err = <-served
+	}
+	s.drain()
+	for range parts {
+		failed = append(failed, <-served)
 	}
 	stop()
 	<-watched
-	if errors.Is(err, grpc.ErrServerStopped) {
-		err = nil
+	return errors.Join(serveError(failed), s.release(end))
+}
+
+func serveError(failed []error) error {
+	var out []error
+	for _, err := range failed {
+		if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			out = append(out, fmt.Errorf("server: %w", err))
+		}
 	}
-	if err != nil {
-		err = fmt.Errorf("server: %w", err)
-	}
-	return errors.Join(err, s.release(end))
+	return errors.Join(out...)
 }
 
 // drain tells load balancers first, then waits for RPCs, then cuts those that remain.
@@ -176,11 +194,15 @@ func (s *Server) drain() {
 	s.readiness.health.Shutdown()
 	close(s.draining)
 	done := make(chan struct{})
+	drain := time.Duration(s.limits.DrainSeconds) * time.Second
 	go func() {
 		defer close(done)
+		if s.web != nil {
+			s.web.drain(drain)
+		}
 		s.grpc.GracefulStop()
 	}()
-	patience := time.NewTimer(time.Duration(s.limits.DrainSeconds) * time.Second)
+	patience := time.NewTimer(drain)
 	defer patience.Stop()
 	select {
 	case <-done:

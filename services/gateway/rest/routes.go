@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/genproto/googleapis/api/annotations"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
@@ -97,7 +95,8 @@ func methodsOf(files []protoreflect.FileDescriptor) []protoreflect.MethodDescrip
 }
 
 func routesOf(service accessv1.Service, method protoreflect.MethodDescriptor) ([]Route, error) {
-	if !proto.HasExtension(method.Options(), annotations.E_Http) {
+	bindings := access.Bindings(method)
+	if len(bindings) == 0 {
 		return nil, nil
 	}
 	rpc := fmt.Sprintf("/%s/%s", method.Parent().FullName(), method.Name())
@@ -105,35 +104,17 @@ func routesOf(service accessv1.Service, method protoreflect.MethodDescriptor) ([
 	if !ok {
 		return nil, fmt.Errorf("RPC %s has a REST binding but no access rule", rpc)
 	}
-	binding := proto.GetExtension(method.Options(), annotations.E_Http).(*annotations.HttpRule)
 	var routes []Route
-	for _, b := range append([]*annotations.HttpRule{binding}, binding.GetAdditionalBindings()...) {
-		verb, template := split(b)
-		if verb == "" {
+	for _, b := range bindings {
+		if b.Method == "" {
 			return nil, fmt.Errorf("RPC %s: the REST binding has a method the gateway does not serve", rpc)
 		}
 		routes = append(routes, Route{
-			Method: verb, Template: template, RPC: rpc, Service: service,
-			Query: queryOf(method.Input(), template, b.GetBody()), Anonymous: rule.GetAnonymous(),
+			Method: b.Method, Template: b.Template, RPC: rpc, Service: service,
+			Query: queryOf(method.Input(), b.Template, b.Body), Anonymous: rule.GetAnonymous(),
 		})
 	}
 	return routes, nil
-}
-
-func split(b *annotations.HttpRule) (method, template string) {
-	switch p := b.GetPattern().(type) {
-	case *annotations.HttpRule_Get:
-		return "GET", p.Get
-	case *annotations.HttpRule_Post:
-		return "POST", p.Post
-	case *annotations.HttpRule_Patch:
-		return "PATCH", p.Patch
-	case *annotations.HttpRule_Delete:
-		return "DELETE", p.Delete
-	case *annotations.HttpRule_Put:
-		return "PUT", p.Put
-	}
-	return "", ""
 }
 
 var templateVariable = regexp.MustCompile(`\{([^=}]+)`)

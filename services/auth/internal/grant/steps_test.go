@@ -19,7 +19,7 @@ const day = 24 * time.Hour
 // every is each permission there is.
 var every = func() []accessv1.Permission {
 	var list []accessv1.Permission
-	for p := accessv1.Permission(1); p < 256; p++ {
+	for p := accessv1.Permission(1); p < 512; p++ {
 		if accessv1.Permission_name[int32(p)] != "" {
 			list = append(list, p)
 		}
