@@ -35,7 +35,8 @@ type Caller struct {
 	// Authenticated is when the user last proved who they are with two factors in this
 	// session, in whole seconds; zero where never.
 	Authenticated time.Time
-	Purpose       accessv1.Purpose
+	// Purpose is what the data is for; unspecified where the request touches no patient data.
+	Purpose accessv1.Purpose
 	// ActsFor lists the doctors whom a staff member is assigned to.
 	ActsFor []uuid.UUID
 	// Address is the client's network address as the gateway saw it.

@@ -199,7 +199,7 @@ func TestForgedTokensAreRefused(t *testing.T) {
 		"role missing":                  claim("role", nil),
 		"assurance missing":             claim("aal", nil),
 		"assurance unknown":             claim("aal", 3),
-		"purpose missing":               claim("purpose", nil),
+		"purpose unknown":               claim("purpose", 9),
 		"username missing":              claim("username", nil),
 		"username too long":             claim("username", strings.Repeat("a", 257)),
 		"permissions not canonical":     claim("permissions", "AgA"),
@@ -297,7 +297,7 @@ func TestSignerRefusesWhatItShouldNotSign(t *testing.T) {
 	for name, change := range map[string]func(*caller.Caller){
 		"audience": func(c *caller.Caller) { c.Audience = 0 },
 		"user":     func(c *caller.Caller) { c.User = uuid.Nil },
-		"purpose":  func(c *caller.Caller) { c.Purpose = 0 },
+		"purpose":  func(c *caller.Caller) { c.Purpose = 9 },
 		"utf8":     func(c *caller.Caller) { c.Username = "\xff" },
 		"doctors":  func(c *caller.Caller) { c.ActsFor = make([]uuid.UUID, 257) },
 	} {

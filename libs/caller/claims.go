@@ -40,7 +40,7 @@ type claims struct {
 	Withheld    string   `json:"withheld,omitempty"`
 	Gates       uint32   `json:"gates,omitempty"`
 	AuthTime    int64    `json:"auth_time,omitempty"`
-	Purpose     int32    `json:"purpose"`
+	Purpose     int32    `json:"purpose,omitempty"`
 	ActsFor     []string `json:"acts_for,omitempty"`
 	Address     string   `json:"address,omitempty"`
 }
@@ -133,8 +133,8 @@ func (c *Caller) validate() error {
 		return errors.New("a superadmin belongs to no practice, everyone else to one")
 	case !defined(accessv1.Assurance_name, int32(c.Assurance)):
 		return errors.New("the caller's assurance level is missing or unknown")
-	case !defined(accessv1.Purpose_name, int32(c.Purpose)):
-		return errors.New("the caller's purpose of use is missing or unknown")
+	case c.Purpose != 0 && !defined(accessv1.Purpose_name, int32(c.Purpose)):
+		return errors.New("the caller's purpose of use is unknown")
 	case !validText(c.Username, 1, maxUsername):
 		return fmt.Errorf("the username must be UTF-8 of 1 to %d bytes", maxUsername)
 	case !validText(c.Template, 0, maxTemplate):

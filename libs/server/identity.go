@@ -65,6 +65,10 @@ func (s *Server) identify(next handler) handler {
 	}
 }
 
+// errPurpose names the gateway's header: what comes here from elsewhere has a purpose.
+var errPurpose = errs.New(errs.KindInvalid, "PURPOSE_REQUIRED",
+	"this touches patient data: say what for in the header X-Purpose-Of-Use, as TREATMENT, PAYMENT, OPERATIONS or INDIVIDUAL")
+
 // permit compares the caller with the rule. Assurance comes first: signing in with
 // a second factor may be all that is missing.
 func permit(next handler) handler {
@@ -84,6 +88,9 @@ func permit(next handler) handler {
 		}
 		if !c.caller.Permissions.Has(rule.GetPermission()) {
 			return errs.New(errs.KindDenied, "PERMISSION_MISSING", "this needs "+rule.GetPermission().String())
+		}
+		if rule.GetPhi() && c.caller.Purpose == accessv1.Purpose_PURPOSE_UNSPECIFIED {
+			return errPurpose
 		}
 		return next(ctx, c)
 	}

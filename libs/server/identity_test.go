@@ -158,3 +158,19 @@ func TestDH15_PermissionAndAssuranceAreAskedFor(t *testing.T) {
 	r.want(err, codes.PermissionDenied, "ASSURANCE_TOO_LOW", denied)
 	require.False(t, called)
 }
+
+func TestDMD05_PatientDataTakesAPurpose(t *testing.T) {
+	r := newRig(t).start()
+	r.probe.unary = func(context.Context, *auditv1.GetEntryRequest) (*auditv1.Entry, error) {
+		return &auditv1.Entry{}, nil
+	}
+	aimless := callertest.Doctor(records, readEntries)
+	aimless.Purpose = accessv1.Purpose_PURPOSE_UNSPECIFIED
+	_, err := r.call(caller.Attach(r.context(), r.auth.Token(t, aimless)), getPHIRPC)
+	r.want(err, codes.InvalidArgument, "PURPOSE_REQUIRED", failed)
+	for _, word := range []string{"X-Purpose-Of-Use", "TREATMENT", "PAYMENT", "OPERATIONS", "INDIVIDUAL"} {
+		require.Contains(t, status.Convert(err).Message(), word)
+	}
+	_, err = r.call(caller.Attach(r.context(), r.auth.Token(t, aimless)), getRPC)
+	require.NoError(t, err, "no purpose is asked for where no patient data is touched")
+}

@@ -13,9 +13,11 @@ import (
 	"github.com/carekeep/carekeep/services/ctl/internal/session"
 )
 
-// kept is where the session is.
+// kept is where the session is, and what it is used for.
 type kept struct {
 	Session string `type:"path" placeholder:"FILE" help:"File with the session; by default in your configuration folder."`
+	// Every role may state OPERATIONS, and what the commands do is that.
+	Purpose string `enum:"TREATMENT,PAYMENT,OPERATIONS,INDIVIDUAL" default:"OPERATIONS" help:"What patient data is used for: ${enum}; by default ${default}."`
 }
 
 func (k kept) file() (string, error) {
@@ -42,7 +44,7 @@ func (k kept) client(t *terminal) (*rest.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.On(s.Device).With(s.Token, func(d time.Duration) {
+	return client.On(s.Device).For(k.Purpose).With(s.Token, func(d time.Duration) {
 		t.note("too many requests; waiting for %s", d.Round(time.Second))
 	}), nil
 }

@@ -60,6 +60,7 @@ func cookieCall(t *testing.T, method, path, body, cookies string) *http.Response
 	request.Header.Set("Cookie", cookies)
 	request.Header.Set("Sec-Fetch-Site", "same-origin")
 	request.Header.Set("X-Session-Transport", "cookie")
+	request.Header.Set("X-Purpose-Of-Use", "OPERATIONS")
 	response, err := client.Do(request)
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())

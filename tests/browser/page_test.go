@@ -107,7 +107,7 @@ func codeByPage(t *testing.T, tab *browser.Tab, person *seed.Person) {
 // statusOf is the HTTP status that the page gets for a request with its cookies.
 func statusOf(tab *browser.Tab, method, path string) int {
 	return browser.Eval[int](tab, fmt.Sprintf(
-		`fetch(%q, {method: %q, headers: {"Content-Type": "application/json"}, body: %q === "POST" ? "{}" : undefined}).then((r) => r.status)`,
+		`fetch(%q, {method: %q, headers: {"Content-Type": "application/json", "X-Purpose-Of-Use": "OPERATIONS"}, body: %q === "POST" ? "{}" : undefined}).then((r) => r.status)`,
 		path, method, method))
 }
 

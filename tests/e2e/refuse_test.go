@@ -21,6 +21,7 @@ import (
 	"github.com/carekeep/carekeep/deploy/local/api"
 	"github.com/carekeep/carekeep/deploy/local/generator"
 	"github.com/carekeep/carekeep/deploy/local/seed"
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 )
 
@@ -157,6 +158,7 @@ func post(t *testing.T, path, kind string, body io.Reader) (int, string) {
 	as(t, seed.Smith)
 	request.Header.Set("Content-Type", kind)
 	request.Header.Set("Authorization", "Bearer "+users.Token(seed.Smith))
+	request.Header.Set("X-Purpose-Of-Use", "TREATMENT")
 	response, err := client.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -173,4 +175,12 @@ func (letters) Read(p []byte) (int, error) {
 		p[i] = 'a'
 	}
 	return len(p), nil
+}
+
+func TestDMD05_WhatPatientDataIsForHasToBeSaid(t *testing.T) {
+	smith := as(t, seed.Smith)
+	refused(t, smith.For(accessv1.Purpose_PURPOSE_UNSPECIFIED), http.MethodGet, "/v1/patients", nil, http.StatusBadRequest, "PURPOSE_REQUIRED")
+	require.NoError(t, smith.For(accessv1.Purpose_PURPOSE_UNSPECIFIED).Call(t.Context(), http.MethodGet, "/v1/self", nil, nil))
+	refused(t, as(t, seed.Receptionist).For(accessv1.Purpose_PURPOSE_TREATMENT), http.MethodGet, "/v1/patients", nil,
+		http.StatusForbidden, "PURPOSE_NOT_ALLOWED")
 }

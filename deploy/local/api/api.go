@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 
 	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // error details inside JSON errors
@@ -26,10 +28,11 @@ import (
 
 // Client speaks to one gateway, as nobody or with a session.
 type Client struct {
-	base   string
-	http   *http.Client
-	token  string
-	device string
+	base    string
+	http    *http.Client
+	token   string
+	device  string
+	purpose string
 }
 
 // New makes a client without a session.
@@ -37,12 +40,26 @@ func New(base string, client *http.Client) *Client { return &Client{base: base, 
 
 // With gives a client that sends the session token.
 func (c *Client) With(token string) *Client {
-	return &Client{base: c.base, http: c.http, token: token, device: c.device}
+	signedIn := *c
+	signedIn.token = token
+	return &signedIn
 }
 
 // On gives a client that names its device, by the token that an earlier sign-in gave.
 func (c *Client) On(device string) *Client {
-	return &Client{base: c.base, http: c.http, token: c.token, device: device}
+	named := *c
+	named.device = device
+	return &named
+}
+
+// For gives a client that states a purpose of use, as every request for patient data has to.
+func (c *Client) For(purpose accessv1.Purpose) *Client {
+	stated := *c
+	stated.purpose = strings.TrimPrefix(purpose.String(), "PURPOSE_")
+	if purpose == accessv1.Purpose_PURPOSE_UNSPECIFIED {
+		stated.purpose = ""
+	}
+	return &stated
 }
 
 // Answer is what came back, byte for byte.
@@ -142,6 +159,9 @@ func (c *Client) do(ctx context.Context, method, path, kind string, content io.R
 	}
 	if c.device != "" {
 		request.Header.Set("X-Device-Token", c.device)
+	}
+	if c.purpose != "" {
+		request.Header.Set("X-Purpose-Of-Use", c.purpose)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {

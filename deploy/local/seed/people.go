@@ -56,6 +56,14 @@ type Person struct {
 	Ready bool `json:"ready"`
 }
 
+// purpose is what the person usually uses data for.
+func (p *Person) purpose() accessv1.Purpose {
+	if p.Role == accessv1.RoleKind_ROLE_KIND_DOCTOR || p.Template == "nurse" {
+		return accessv1.Purpose_PURPOSE_TREATMENT
+	}
+	return accessv1.Purpose_PURPOSE_OPERATIONS
+}
+
 // Credentials are the people of a stack.
 type Credentials struct {
 	// Practices maps display names to resource names.

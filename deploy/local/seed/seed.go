@@ -260,13 +260,14 @@ func SignIn(ctx context.Context, place *stack.Place, p *Person) (*api.Client, er
 	return client.With(session.GetSessionToken()), nil
 }
 
-// Client speaks to the gateway from the person's device, without a session.
+// Client speaks to the gateway from the person's device, without a session and for what
+// the person usually does.
 func Client(place *stack.Place, p *Person) (*api.Client, error) {
 	client, err := place.ClientFrom(p.Address)
 	if err != nil {
 		return nil, err
 	}
-	return api.New(place.URL(), client), nil
+	return api.New(place.URL(), client).For(p.purpose()), nil
 }
 
 // requestID is the same for the same thing, so that repeating a request changes nothing.

@@ -50,8 +50,12 @@ func describeAccess(op object, rule operation) {
 	op["x-carekeep-permission"] = rule.permission
 	op["x-carekeep-assurance"] = rule.assurance
 	op["x-carekeep-phi"] = rule.phi
+	purpose := "Purpose"
+	if rule.phi {
+		purpose = "PurposeRequired"
+	}
 	op["parameters"] = append(op["parameters"].([]any),
-		object{"$ref": "#/components/parameters/Purpose"},
+		object{"$ref": "#/components/parameters/" + purpose},
 		object{"$ref": "#/components/parameters/Background"})
 }
 

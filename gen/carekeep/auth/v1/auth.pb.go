@@ -1221,7 +1221,8 @@ type AdmitRequest struct {
 	Audience v1.Service `protobuf:"varint,2,opt,name=audience,proto3,enum=carekeep.access.v1.Service" json:"audience,omitempty"`
 	Method   string     `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
 	Client   *Client    `protobuf:"bytes,8,opt,name=client,proto3" json:"client,omitempty"`
-	// Unspecified: the usual purpose of the caller's role.
+	// What the data is for; unspecified only where the RPC touches no patient data. Which
+	// purposes a caller may state depends on the role: PURPOSE_NOT_ALLOWED.
 	Purpose v1.Purpose `protobuf:"varint,6,opt,name=purpose,proto3,enum=carekeep.access.v1.Purpose" json:"purpose,omitempty"`
 	// True for a request that a page makes by itself, such as polling: it does not keep the session from idling out (claim DH-29).
 	Background    bool `protobuf:"varint,7,opt,name=background,proto3" json:"background,omitempty"`

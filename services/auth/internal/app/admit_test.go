@@ -28,7 +28,7 @@ func TestAdmitNamesWhoAsksAndForWhat(t *testing.T) {
 	require.Equal(t, smith.ID, c.User)
 	require.Equal(t, alice.Practice, "practices/"+c.Practice.String())
 	require.Equal(t, "dr.smith", c.Username)
-	require.Equal(t, accessv1.Purpose_PURPOSE_TREATMENT, c.Purpose)
+	require.Equal(t, accessv1.Purpose_PURPOSE_OPERATIONS, c.Purpose)
 	require.Equal(t, smith.Address, c.Address)
 	require.Equal(t, records, c.Audience)
 	require.Equal(t, 60*time.Second, c.Expires.Sub(w.Clock.Now().Truncate(time.Second)))
@@ -40,7 +40,7 @@ func TestAdmitNamesWhoAsksAndForWhat(t *testing.T) {
 	require.Equal(t, c.Practice.String(), last.GetPracticeId())
 	require.Equal(t, c.Session.String(), last.GetSessionId())
 	require.Equal(t, "/carekeep.auth.v1.AuthService/Test", last.GetResource())
-	require.Equal(t, accessv1.Purpose_PURPOSE_TREATMENT, last.GetPurpose())
+	require.Equal(t, accessv1.Purpose_PURPOSE_OPERATIONS, last.GetPurpose())
 	require.Equal(t, accessv1.Service_SERVICE_GATEWAY, last.GetCaller())
 
 	_, err := w.Auth.Admit(w.Context(), &authv1.AdmitRequest{

@@ -124,11 +124,13 @@ func TestDH15_ADoctorGrantsNothingThatTheyOrTheTemplateLack(t *testing.T) {
 
 func TestPurposes(t *testing.T) {
 	t.Parallel()
-	usual, ok := PurposeFor(accessv1.RoleKind_ROLE_KIND_DOCTOR, 0)
-	require.True(t, ok)
-	require.Equal(t, accessv1.Purpose_PURPOSE_TREATMENT, usual)
-	_, ok = PurposeFor(accessv1.RoleKind_ROLE_KIND_ADMIN, accessv1.Purpose_PURPOSE_TREATMENT)
-	require.False(t, ok)
-	_, ok = PurposeFor(accessv1.RoleKind_ROLE_KIND_UNSPECIFIED, 0)
-	require.False(t, ok)
+	const treatment = accessv1.Purpose_PURPOSE_TREATMENT
+	require.True(t, MayState(accessv1.RoleKind_ROLE_KIND_DOCTOR, doctor, treatment))
+	require.False(t, MayState(accessv1.RoleKind_ROLE_KIND_ADMIN, doctor, treatment), "whatever an administrator was given")
+	require.True(t, MayState(accessv1.RoleKind_ROLE_KIND_STAFF, nurse, treatment))
+	require.False(t, MayState(accessv1.RoleKind_ROLE_KIND_STAFF, receptionist, treatment), "who holds nothing clinical treats nobody")
+	require.False(t, MayState(accessv1.RoleKind_ROLE_KIND_DOCTOR, doctor, accessv1.Purpose_PURPOSE_UNSPECIFIED))
+	for _, role := range All() {
+		require.True(t, MayState(role.Kind, Of(role), accessv1.Purpose_PURPOSE_OPERATIONS), "the command line states it for everybody")
+	}
 }

@@ -34,7 +34,7 @@ func TestDX09_DMD05_EachRoleSeesTheseFieldsForThesePurposes(t *testing.T) {
 		}
 		purposes := []string{name, "for"}
 		for p := accessv1.Purpose(1); accessv1.Purpose_name[int32(p)] != ""; p++ {
-			if _, ok := roles.PurposeFor(role.Kind, p); ok {
+			if roles.MayState(role.Kind, roles.Of(role), p) {
 				purposes = append(purposes, strings.TrimPrefix(p.String(), "PURPOSE_"))
 			}
 		}

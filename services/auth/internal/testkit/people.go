@@ -168,6 +168,7 @@ func (p *Person) Admit(auth *Auth, audience accessv1.Service, background bool) (
 	response, err := auth.Admit(p.world.Context(), &authv1.AdmitRequest{
 		SessionToken: p.Session, Audience: audience, Method: "/carekeep.auth.v1.AuthService/Test",
 		Client: p.client(), Background: background,
+		Purpose: accessv1.Purpose_PURPOSE_OPERATIONS, // every role may
 	})
 	return response.GetCallerToken(), err
 }

@@ -35,7 +35,9 @@ const (
 // Client speaks to one gateway, as nobody or with a session.
 type Client struct {
 	base, token, device string
-	http                *http.Client
+	// purpose is what patient data is for; the gateway refuses to show any without.
+	purpose string
+	http    *http.Client
 	// waiting, where set, is told how long a rate limit is waited out; else none is.
 	waiting func(time.Duration)
 	// polling marks requests that nobody made by hand: they do not keep a session alive.
@@ -72,7 +74,7 @@ func New(base, authority string) (*Client, error) {
 
 // With gives a client that sends the session token and waits out rate limits.
 func (c *Client) With(token string, waiting func(time.Duration)) *Client {
-	return &Client{base: c.base, http: c.http, token: token, device: c.device, waiting: waiting}
+	return &Client{base: c.base, http: c.http, token: token, device: c.device, purpose: c.purpose, waiting: waiting}
 }
 
 // On gives a client that names its device, by the token that an earlier sign-in gave.
@@ -80,6 +82,13 @@ func (c *Client) On(device string) *Client {
 	named := *c
 	named.device = device
 	return &named
+}
+
+// For gives a client that states a purpose of use.
+func (c *Client) For(purpose string) *Client {
+	stated := *c
+	stated.purpose = purpose
+	return &stated
 }
 
 // Polling gives a client whose requests do not count as activity of the session.
@@ -156,6 +165,9 @@ func (c *Client) do(ctx context.Context, method, path, kind string, content io.R
 	}
 	if c.device != "" {
 		request.Header.Set("X-Device-Token", c.device)
+	}
+	if c.purpose != "" {
+		request.Header.Set("X-Purpose-Of-Use", c.purpose)
 	}
 	if c.polling {
 		request.Header.Set("X-Background", "true")
