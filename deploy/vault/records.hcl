@@ -36,3 +36,15 @@ path "transit/decrypt/practice-*" {
 path "transit/rewrap/practice-*" {
   capabilities = ["update"]
 }
+
+# Certificates of destruction. Reading the key gives its public halves, which verifiers need.
+path "transit/keys/records-certificates" {
+  capabilities = ["create", "read", "update"]
+  allowed_parameters = {
+    "type" = ["ed25519"]
+  }
+}
+
+path "transit/sign/records-certificates" {
+  capabilities = ["update"]
+}

@@ -97,3 +97,8 @@ func Risk(level auditv1.Risk) func(*auditv1.Event) {
 func Reason(reason string) func(*auditv1.Event) {
 	return func(e *auditv1.Event) { e.Reason = reason }
 }
+
+// Certificate is the signed certificate of a destruction.
+func Certificate(signed string) func(*auditv1.Event) {
+	return func(e *auditv1.Event) { e.Certificate = signed }
+}

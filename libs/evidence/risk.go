@@ -47,6 +47,10 @@ var actionRisk = map[accessv1.Action]auditv1.Risk{
 	accessv1.Action_ACTION_POLICY_CHANGE:  auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_ACCOUNT_CHANGE: auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_ALERT:          auditv1.Risk_RISK_HIGH,
+
+	accessv1.Action_ACTION_HOLD_CHANGE:    auditv1.Risk_RISK_HIGH,
+	accessv1.Action_ACTION_ERASE:          auditv1.Risk_RISK_HIGH,
+	accessv1.Action_ACTION_ERASURE_CHANGE: auditv1.Risk_RISK_HIGH,
 }
 
 // RiskOf classifies an event into one of four levels (claim DH-35). Broken seals

@@ -33,6 +33,8 @@ const (
 	AuthSecrets     = "auth-secrets"     // auth: TOTP secrets, contact data
 	AuditCheckpoint = "audit-checkpoint" // audit: signs checkpoints
 	Backup          = "backup"           // backup: wraps the data keys of backups
+
+	RecordsCertificates = "records-certificates" // records: signs certificates of destruction
 )
 
 const (

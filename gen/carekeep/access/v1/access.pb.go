@@ -293,6 +293,13 @@ const (
 	Action_ACTION_CERTIFY        Action = 27
 	// Something that looks wrong and that somebody has to look at.
 	Action_ACTION_ALERT Action = 28
+	// A legal hold that is placed or released.
+	Action_ACTION_HOLD_CHANGE Action = 38
+	// A patient whose keys and records are destroyed. The audit service destroys the key of
+	// the patient's entries when it appends such an event.
+	Action_ACTION_ERASE Action = 39
+	// An erasure that is asked for, refused or granted.
+	Action_ACTION_ERASURE_CHANGE Action = 40
 )
 
 // Enum value maps for Action.
@@ -327,6 +334,9 @@ var (
 		26: "ACTION_ACCOUNT_CHANGE",
 		27: "ACTION_CERTIFY",
 		28: "ACTION_ALERT",
+		38: "ACTION_HOLD_CHANGE",
+		39: "ACTION_ERASE",
+		40: "ACTION_ERASURE_CHANGE",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":    0,
@@ -358,6 +368,9 @@ var (
 		"ACTION_ACCOUNT_CHANGE": 26,
 		"ACTION_CERTIFY":        27,
 		"ACTION_ALERT":          28,
+		"ACTION_HOLD_CHANGE":    38,
+		"ACTION_ERASE":          39,
+		"ACTION_ERASURE_CHANGE": 40,
 	}
 )
 
@@ -667,6 +680,16 @@ const (
 	Permission_PERMISSION_CONSENTS_RECORD  Permission = 204
 	Permission_PERMISSION_CONSENTS_REVOKE  Permission = 205
 	Permission_PERMISSION_CAMPAIGNS_MANAGE Permission = 206
+	// The end of records.
+	Permission_PERMISSION_LEGAL_HOLDS_READ    Permission = 240
+	Permission_PERMISSION_LEGAL_HOLDS_PLACE   Permission = 241
+	Permission_PERMISSION_LEGAL_HOLDS_RELEASE Permission = 242
+	Permission_PERMISSION_RETENTION_READ      Permission = 243
+	Permission_PERMISSION_RETENTION_UPDATE    Permission = 244
+	Permission_PERMISSION_PATIENTS_PURGE      Permission = 245
+	Permission_PERMISSION_ERASURES_READ       Permission = 246
+	Permission_PERMISSION_ERASURES_REQUEST    Permission = 247
+	Permission_PERMISSION_ERASURES_DECIDE     Permission = 248
 )
 
 // Enum value maps for Permission.
@@ -779,6 +802,15 @@ var (
 		204: "PERMISSION_CONSENTS_RECORD",
 		205: "PERMISSION_CONSENTS_REVOKE",
 		206: "PERMISSION_CAMPAIGNS_MANAGE",
+		240: "PERMISSION_LEGAL_HOLDS_READ",
+		241: "PERMISSION_LEGAL_HOLDS_PLACE",
+		242: "PERMISSION_LEGAL_HOLDS_RELEASE",
+		243: "PERMISSION_RETENTION_READ",
+		244: "PERMISSION_RETENTION_UPDATE",
+		245: "PERMISSION_PATIENTS_PURGE",
+		246: "PERMISSION_ERASURES_READ",
+		247: "PERMISSION_ERASURES_REQUEST",
+		248: "PERMISSION_ERASURES_DECIDE",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":               0,
@@ -888,6 +920,15 @@ var (
 		"PERMISSION_CONSENTS_RECORD":           204,
 		"PERMISSION_CONSENTS_REVOKE":           205,
 		"PERMISSION_CAMPAIGNS_MANAGE":          206,
+		"PERMISSION_LEGAL_HOLDS_READ":          240,
+		"PERMISSION_LEGAL_HOLDS_PLACE":         241,
+		"PERMISSION_LEGAL_HOLDS_RELEASE":       242,
+		"PERMISSION_RETENTION_READ":            243,
+		"PERMISSION_RETENTION_UPDATE":          244,
+		"PERMISSION_PATIENTS_PURGE":            245,
+		"PERMISSION_ERASURES_READ":             246,
+		"PERMISSION_ERASURES_REQUEST":          247,
+		"PERMISSION_ERASURES_DECIDE":           248,
 	}
 )
 
@@ -1204,7 +1245,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xff\x04\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xc4\x05\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1235,7 +1276,10 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x14ACTION_POLICY_CHANGE\x10\x19\x12\x19\n" +
 	"\x15ACTION_ACCOUNT_CHANGE\x10\x1a\x12\x12\n" +
 	"\x0eACTION_CERTIFY\x10\x1b\x12\x10\n" +
-	"\fACTION_ALERT\x10\x1c*\x8e\x01\n" +
+	"\fACTION_ALERT\x10\x1c\x12\x16\n" +
+	"\x12ACTION_HOLD_CHANGE\x10&\x12\x10\n" +
+	"\fACTION_ERASE\x10'\x12\x19\n" +
+	"\x15ACTION_ERASURE_CHANGE\x10(*\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1259,7 +1303,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xb4 \n" +
+	"\x0fMODULE_MESSAGES\x10\r*\x98#\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1376,7 +1420,16 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x18PERMISSION_CONSENTS_READ\x10\xcb\x01\x1a\x04\x98\xb5\x18\r\x12%\n" +
 	"\x1aPERMISSION_CONSENTS_RECORD\x10\xcc\x01\x1a\x04\x98\xb5\x18\r\x12%\n" +
 	"\x1aPERMISSION_CONSENTS_REVOKE\x10\xcd\x01\x1a\x04\x98\xb5\x18\r\x12&\n" +
-	"\x1bPERMISSION_CAMPAIGNS_MANAGE\x10\xce\x01\x1a\x04\x98\xb5\x18\r:N\n" +
+	"\x1bPERMISSION_CAMPAIGNS_MANAGE\x10\xce\x01\x1a\x04\x98\xb5\x18\r\x12&\n" +
+	"\x1bPERMISSION_LEGAL_HOLDS_READ\x10\xf0\x01\x1a\x04\x98\xb5\x18\f\x12'\n" +
+	"\x1cPERMISSION_LEGAL_HOLDS_PLACE\x10\xf1\x01\x1a\x04\x98\xb5\x18\f\x12)\n" +
+	"\x1ePERMISSION_LEGAL_HOLDS_RELEASE\x10\xf2\x01\x1a\x04\x98\xb5\x18\f\x12$\n" +
+	"\x19PERMISSION_RETENTION_READ\x10\xf3\x01\x1a\x04\x98\xb5\x18\x02\x12&\n" +
+	"\x1bPERMISSION_RETENTION_UPDATE\x10\xf4\x01\x1a\x04\x98\xb5\x18\x02\x12$\n" +
+	"\x19PERMISSION_PATIENTS_PURGE\x10\xf5\x01\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_ERASURES_READ\x10\xf6\x01\x1a\x04\x98\xb5\x18\f\x12&\n" +
+	"\x1bPERMISSION_ERASURES_REQUEST\x10\xf7\x01\x1a\x04\x98\xb5\x18\f\x12%\n" +
+	"\x1aPERMISSION_ERASURES_DECIDE\x10\xf8\x01\x1a\x04\x98\xb5\x18\f:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

@@ -171,8 +171,10 @@ type Event struct {
 	// How many resources an import or a list touched for this patient.
 	Count int32 `protobuf:"varint,21,opt,name=count,proto3" json:"count,omitempty"`
 	// W3C trace context of the request.
-	Traceparent   string `protobuf:"bytes,22,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
-	Risk          Risk   `protobuf:"varint,23,opt,name=risk,proto3,enum=carekeep.audit.v1.Risk" json:"risk,omitempty"`
+	Traceparent string `protobuf:"bytes,22,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Risk        Risk   `protobuf:"varint,23,opt,name=risk,proto3,enum=carekeep.audit.v1.Risk" json:"risk,omitempty"`
+	// The signed certificate of a destruction; it names keys and counts, and no patient's data.
+	Certificate   string `protobuf:"bytes,24,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +370,13 @@ func (x *Event) GetRisk() Risk {
 	return Risk_RISK_UNSPECIFIED
 }
 
+func (x *Event) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
 // Batch is what a service's outbox row and a broker message hold.
 type Batch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -463,7 +472,7 @@ var File_carekeep_audit_v1_event_proto protoreflect.FileDescriptor
 
 const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x06\n" +
+	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x06\n" +
 	"\x05Event\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x129\n" +
 	"\n" +
@@ -492,7 +501,8 @@ const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\aaddress\x18\x14 \x01(\tB\x06\x92\xb5\x18\x02\x10zR\aaddress\x12\x14\n" +
 	"\x05count\x18\x15 \x01(\x05R\x05count\x12 \n" +
 	"\vtraceparent\x18\x16 \x01(\tR\vtraceparent\x12+\n" +
-	"\x04risk\x18\x17 \x01(\x0e2\x17.carekeep.audit.v1.RiskR\x04risk\"9\n" +
+	"\x04risk\x18\x17 \x01(\x0e2\x17.carekeep.audit.v1.RiskR\x04risk\x12 \n" +
+	"\vcertificate\x18\x18 \x01(\tR\vcertificate\"9\n" +
 	"\x05Batch\x120\n" +
 	"\x06events\x18\x01 \x03(\v2\x18.carekeep.audit.v1.EventR\x06events\"&\n" +
 	"\aReceipt\x12\x1b\n" +

@@ -116,6 +116,20 @@ var appointments = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_APPOINTMENTS_DELETE,
 }
 
+// keeping is what decides how long records are kept and when they end. Everything that
+// destroys takes two persons, or the end of the retention.
+var keeping = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_LEGAL_HOLDS_READ,
+	accessv1.Permission_PERMISSION_LEGAL_HOLDS_PLACE,
+	accessv1.Permission_PERMISSION_LEGAL_HOLDS_RELEASE,
+	accessv1.Permission_PERMISSION_RETENTION_READ,
+	accessv1.Permission_PERMISSION_RETENTION_UPDATE,
+	accessv1.Permission_PERMISSION_PATIENTS_PURGE,
+	accessv1.Permission_PERMISSION_ERASURES_READ,
+	accessv1.Permission_PERMISSION_ERASURES_REQUEST,
+	accessv1.Permission_PERMISSION_ERASURES_DECIDE,
+}
+
 // superadmin runs the installation and sees no patient: practices, other
 // superadmins, the platform's audit log and backups.
 var superadmin = set(self, users, audit, governing, []accessv1.Permission{
@@ -133,7 +147,7 @@ var superadmin = set(self, users, audit, governing, []accessv1.Permission{
 
 // admin runs a practice. PATIENTS_SCOPE_PRACTICE lets an admin manage care
 // teams and imports of any patient, but no permission here reads a chart.
-var admin = set(self, users, staffing, audit, careTeam, governing, messaging, []accessv1.Permission{
+var admin = set(self, users, staffing, audit, careTeam, governing, messaging, keeping, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,
 	accessv1.Permission_PERMISSION_BILLING_SETTINGS_READ,
 	accessv1.Permission_PERMISSION_BILLING_SETTINGS_UPDATE,

@@ -12,7 +12,9 @@ import (
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/certificate"
 	"github.com/carekeep/carekeep/libs/mtls"
+	"github.com/carekeep/carekeep/libs/notary"
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/libs/server"
@@ -21,6 +23,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/intake"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
+	"github.com/carekeep/carekeep/services/records/internal/life"
 	"github.com/carekeep/carekeep/services/records/migrations"
 )
 
@@ -78,6 +81,8 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	}
 	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(
 		chart.New(a.access, a.keys, o.Now), intake.New(a.access, a.keys, s.Imports, o.Now)))
+	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(
+		life.New(a.access, a.keys, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), o.Now)))
 	return a, nil
 }
 

@@ -211,6 +211,10 @@ func (k *Keys) Fresh(ctx context.Context, practice, patient uuid.UUID) (*envelop
 // Keep caches a key that was just made.
 func (k *Keys) Keep(practice uuid.UUID, key *envelope.Key) { k.ring.Put(practice, key) }
 
+// Drop overwrites a data key in memory that was destroyed. Other replicas forget it
+// when its time in their caches ends (Options.TTL).
+func (k *Keys) Drop(practice, id uuid.UUID) { k.ring.Drop(practice, id) }
+
 // Get returns a data key; the caller releases it.
 func (k *Keys) Get(ctx context.Context, practice uuid.UUID, w Wrapped) (*envelope.Key, error) {
 	key, _, err := k.ring.Get(withOwners(ctx, w), practice, w.ID, w.Blob)
