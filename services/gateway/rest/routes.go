@@ -57,9 +57,12 @@ var services = map[accessv1.Service][]protoreflect.FileDescriptor{
 		authv1.File_carekeep_auth_v1_passkeys_proto,
 		authv1.File_carekeep_auth_v1_governance_proto,
 	},
-	accessv1.Service_SERVICE_RECORDS: {recordsv1.File_carekeep_records_v1_records_proto},
-	accessv1.Service_SERVICE_AUDIT:   {auditv1.File_carekeep_audit_v1_audit_proto},
-	accessv1.Service_SERVICE_BACKUP:  {backupv1.File_carekeep_backup_v1_backup_proto},
+	accessv1.Service_SERVICE_RECORDS: {
+		recordsv1.File_carekeep_records_v1_records_proto,
+		recordsv1.File_carekeep_records_v1_lifecycle_proto,
+	},
+	accessv1.Service_SERVICE_AUDIT:  {auditv1.File_carekeep_audit_v1_audit_proto},
+	accessv1.Service_SERVICE_BACKUP: {backupv1.File_carekeep_backup_v1_backup_proto},
 }
 
 // Routes lists every route of the API, in order of its pattern, read from the proto files.
