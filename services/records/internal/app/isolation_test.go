@@ -337,10 +337,10 @@ func TestImportLeavesClosedChartsAloneAndRecordsEachAttempt(t *testing.T) {
 	events := h.since(func() {
 		got = h.mustImport(stranger, bundleOf(
 			`{"resourceType":"Patient","id":"`+f.patientID+`","name":[{"family":"Mallory"}]}`,
-			`{"resourceType":"Observation","status":"final","code":{},"id":"`+uuid.NewString()+`","subject":{"reference":"Patient/`+f.patientID+`"}}`,
+			`{"resourceType":"Observation","status":"final","code":{"text":"c"},"id":"`+uuid.NewString()+`","subject":{"reference":"Patient/`+f.patientID+`"}}`,
 			`{"resourceType":"Patient","id":"`+fresh+`"}`,
 			// A resource of another patient's chart cannot be drawn over into one's own.
-			`{"resourceType":"DocumentReference","status":"current","content":[],"id":"`+f.noteID+`","subject":{"reference":"Patient/`+fresh+`"}}`,
+			`{"resourceType":"DocumentReference","status":"current","content":[{"attachment":{"title":"t"}}],"id":"`+f.noteID+`","subject":{"reference":"Patient/`+fresh+`"}}`,
 		))
 	})
 	var reasons []string

@@ -48,7 +48,7 @@ func forged(f file) []string {
 	subject := `"subject":{"reference":"Patient/` + f.patientID + `"}`
 	return []string{
 		`{"resourceType":"Patient","id":"` + f.patientID + `","name":[{"family":"Mallory"}]}`,
-		`{"resourceType":"DocumentReference","status":"current","content":[],"id":"` + f.noteID + `",` + subject + `}`,
+		`{"resourceType":"DocumentReference","status":"current","content":[{"attachment":{"title":"t"}}],"id":"` + f.noteID + `",` + subject + `}`,
 		`{"resourceType":"MedicationRequest","status":"active","intent":"order","medicationCodeableConcept":{"text":"x"},"id":"` + lastPart(f.prescription) + `",` + subject + `}`,
 		`{"resourceType":"Appointment","status":"booked","id":"` + lastPart(f.appointment) + `",
 			"participant":[{"actor":{"reference":"Patient/` + f.patientID + `"},"status":"accepted"}]}`,

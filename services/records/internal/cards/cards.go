@@ -67,6 +67,8 @@ const (
 	// Grouped is a number in groups, as it is embossed on a card. It is for fields
 	// that hold long numbers of another kind, such as record numbers.
 	Grouped
+	// Telephone is a number longer than any telephone's.
+	Telephone
 )
 
 // Limits of a card number's length (ISO/IEC 7812-1; shorter ones are no longer issued).
@@ -89,14 +91,18 @@ func In(text string, form Form) bool {
 	return false
 }
 
-// enoughDigits spares most texts a closer look.
+// enoughDigits spares most texts a closer look: it reports whether as many digits as
+// a card has may stand together. What is not ASCII may be a digit.
 func enoughDigits(text string) bool {
 	n := 0
 	for i := range len(text) {
-		if c := text[i]; c >= '0' && c <= '9' || c >= utf8.RuneSelf {
+		switch c := text[i]; {
+		case c >= '0' && c <= '9', c >= utf8.RuneSelf:
 			if n++; n >= shortest {
 				return true
 			}
+		case !separates(rune(c)):
+			n = 0
 		}
 	}
 	return false
@@ -157,7 +163,10 @@ func runs(text string) []run {
 const maxGap = 3
 
 func separates(c rune) bool {
-	return c == '.' || c == '_' || unicode.Is(unicode.Zs, c) || unicode.Is(unicode.Pd, c) || unicode.IsSpace(c)
+	if c < utf8.RuneSelf {
+		return c == ' ' || c == '-' || c == '.' || c == '_' || c >= '\t' && c <= '\r'
+	}
+	return unicode.Is(unicode.Zs, c) || unicode.Is(unicode.Pd, c) || unicode.IsSpace(c)
 }
 
 // digitOf reads a decimal digit of any script. Unicode keeps each script's ten in order.
@@ -189,8 +198,9 @@ func (r run) hasCard(form Form) bool {
 			groups := r.groups[first : last+1]
 			switch {
 			case len(number) < shortest, len(number) > longest, !plausible(groups, r.points):
+			case form == Telephone && len(number) <= maxPhone:
 			case len(groups) == 1 && (form == Grouped || r.phone && first == 0 && len(number) <= maxPhone || len(number) == longest && number[0] == '4'):
-				// A record number, a telephone number (E.164 has 15 digits at most), or one of
+				// A record number, a telephone number, or one of
 				// the seeds that generators write: nobody issues Visa's longest form.
 			case len(groups) > 1 && r.phone && first == 0 && len(number) <= maxPhone:
 			case Valid(number):
@@ -201,6 +211,7 @@ func (r run) hasCard(form Form) bool {
 	return false
 }
 
+// maxPhone is how many digits a telephone number has at most (E.164).
 const maxPhone = 15
 
 // plausible reports whether a card's number is written in such groups: in one

@@ -15,6 +15,7 @@ import (
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/fhir/validate"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -135,7 +136,7 @@ func (c *Chart) sealingKey(ctx context.Context, v store.Viewer, owner store.Pati
 	return practice, key, err
 }
 
-// seal builds a document and seals it.
+// seal builds a document, checks it and seals it.
 func (c *Chart) seal(practice *keys.Practice, key *envelope.Key, row store.Document, build Build) (store.Document, Document, error) {
 	now := c.now()
 	if row.Created.IsZero() {
@@ -146,11 +147,24 @@ func (c *Chart) seal(practice *keys.Practice, key *envelope.Key, row store.Docum
 	if err != nil {
 		return row, Document{}, err
 	}
+	if err := check(practice, row, plain); err != nil {
+		return row, Document{}, err
+	}
 	row.Digest = practice.Index.Digest(plain)
 	row.Sealed, err = key.Seal(binding(practice.ID, row), plain)
 	doc := document(row)
 	doc.JSON = plain
 	return row, doc, err
+}
+
+// check refuses a document that is no good resource, or that names another patient
+// than the one in whose chart it is to stand.
+func check(practice *keys.Practice, row store.Document, plain []byte) error {
+	return validate.Resource(row.Type, plain).Chart(func(reference string) bool {
+		// What is no relative reference names somebody on another server.
+		ref := fhir.ParsePatientReference(reference)
+		return ref.Kind != fhir.ReferenceRelative || fhir.StoreID(practice.Index.Digest, fhir.TypePatient, ref.ID) == row.Patient
+	})
 }
 
 // stamp makes a request comparable without keeping what it said.

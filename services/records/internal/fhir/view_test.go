@@ -16,6 +16,7 @@ import (
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/fhir/validate"
 )
 
 // adolfo is a Patient with much that the view does not show.
@@ -125,7 +126,7 @@ func TestNewPatientRoundTrip(t *testing.T) {
 	id := uuid.New()
 	doc, err := fhir.NewPatient(id, want)
 	require.NoError(t, err)
-	require.Empty(t, fhir.Malformed("Patient", doc))
+	require.Empty(t, validate.Resource("Patient", doc).Issues)
 	require.Empty(t, cmp.Diff(want, fhir.PatientView(doc), protocmp.Transform()))
 	require.Contains(t, string(doc), id.String())
 	// Who died at a known time stays dead at that time.
@@ -140,7 +141,7 @@ func TestNewNoteRoundTrip(t *testing.T) {
 	id, patient := uuid.New(), uuid.New()
 	doc, err := fhir.NewNote(id, patient, &recordsv1.Note{Title: "Visit", Text: "first line\nsecond “line”"}, now)
 	require.NoError(t, err)
-	require.Empty(t, fhir.Malformed(fhir.TypeDocumentReference, doc))
+	require.Empty(t, validate.Resource(fhir.TypeDocumentReference, doc).Issues)
 	require.Equal(t, [][]string{{"Patient/" + patient.String()}}, fhir.Subjects(fhir.TypeDocumentReference, doc))
 	want := &recordsv1.Note{Title: "Visit", Text: "first line\nsecond “line”", Status: "current", AuthorTime: timestamppb.New(now)}
 	require.Empty(t, cmp.Diff(want, fhir.NoteView(doc), protocmp.Transform()))
@@ -180,7 +181,7 @@ func TestPrescriptionRoundTrip(t *testing.T) {
 	in := &recordsv1.Prescription{Medication: "Amoxicillin 500 mg", CodeSystem: "http://www.nlm.nih.gov/research/umls/rxnorm", Code: "308182", Dosage: "1–0–1"}
 	doc, err := fhir.NewPrescription(uuid.New(), uuid.New(), in, now)
 	require.NoError(t, err)
-	require.Empty(t, fhir.Malformed(fhir.TypeMedicationRequest, doc))
+	require.Empty(t, validate.Resource(fhir.TypeMedicationRequest, doc).Issues)
 	want := proto.CloneOf(in)
 	want.Status, want.AuthorTime = "active", timestamppb.New(now)
 	require.Empty(t, cmp.Diff(want, fhir.PrescriptionView(doc), protocmp.Transform()))
@@ -211,7 +212,7 @@ func TestAppointmentRoundTrip(t *testing.T) {
 	}
 	doc, err := fhir.NewAppointment(uuid.New(), patient, in)
 	require.NoError(t, err)
-	require.Empty(t, fhir.Malformed(fhir.TypeAppointment, doc))
+	require.Empty(t, validate.Resource(fhir.TypeAppointment, doc).Issues)
 	require.Equal(t, [][]string{{"Patient/" + patient.String()}}, fhir.Subjects(fhir.TypeAppointment, doc))
 	want := proto.CloneOf(in)
 	want.Status = "booked"
@@ -290,7 +291,6 @@ func FuzzViews(f *testing.F) {
 		}
 		p, n, m, a := fhir.PatientView(doc), fhir.NoteView(doc), fhir.PrescriptionView(doc), fhir.AppointmentView(doc)
 		fhir.Terms(doc)
-		fhir.Malformed("Patient", doc)
 		all := func(v proto.Message) []string { out, _ := fhir.Fields(v, []string{"*"}); return out }
 		check(fhir.PatchPatient(doc, p, all(p)))
 		check(fhir.PatchNote(doc, n, all(n)))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/carekeep/carekeep/services/records/internal/bundle"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/fhir/validate"
 )
 
 // Reasons why an entry is refused; bundle has more.
@@ -24,6 +25,8 @@ const (
 	reasonKeyExhausted    = "ENTRY_KEY_EXHAUSTED"
 	reasonNotPermitted    = "ENTRY_NOT_PERMITTED"
 	reasonConflict        = "ENTRY_CONFLICT"
+	reasonCard            = "ENTRY_CARD_NUMBER"
+	reasonMedia           = "ENTRY_MEDIA_REFUSED"
 )
 
 // item is an entry whose patient is known.
@@ -79,19 +82,50 @@ func (r *resolver) resolve(e bundle.Entry) (item, error) {
 	if err != nil {
 		return it, err
 	}
-	if text := fhir.Malformed(t, e.Resource); text != "" {
-		return it, &refusal{bundle.ReasonMalformed, capitalised(text)}
+	report := validate.Resource(t, e.Resource)
+	if len(report.Issues) > 0 {
+		return it, refused(report.Issues[0])
 	}
 	it.id = fhir.StoreID(r.digest, t, id)
 	switch {
 	case t == fhir.TypePatient:
 		it.patient = it.id
-		return it, r.remember(it.id, e.FullURL)
+		err = r.remember(it.id, e.FullURL)
 	case fhir.Directory(t):
-		return it, nil
+	default:
+		it.patient, err = r.owner(t, e.Resource)
 	}
-	it.patient, err = r.owner(t, e.Resource)
-	return it, err
+	if err != nil {
+		return it, err
+	}
+	if others := report.InChart(func(reference string) bool { return r.same(reference, it.patient) }); len(others) > 0 {
+		return it, refused(others[0])
+	}
+	return it, nil
+}
+
+// refused makes an issue of a resource the reason to refuse its entry.
+func refused(i validate.Issue) *refusal {
+	reason := bundle.ReasonMalformed
+	switch i.Reason {
+	case validate.ReasonPatient:
+		reason = reasonOtherPatient
+	case validate.ReasonCard:
+		reason = reasonCard
+	case validate.ReasonMedia:
+		reason = reasonMedia
+	}
+	return &refusal{reason, "The resource is not taken: " + i.String() + "."}
+}
+
+// same reports whether a reference may stand in a patient's chart: it names the
+// patient, or as far as the bundle tells no patient. The nil patient is the directory.
+func (r *resolver) same(reference string, patient uuid.UUID) bool {
+	named, _ := r.patient(reference)
+	if named == uuid.Nil {
+		return fhir.ParsePatientReference(reference).Kind != fhir.ReferenceRelative
+	}
+	return named == patient
 }
 
 // logicalID is resource.id, or where there is none the UUID of fullUrl.
@@ -188,8 +222,4 @@ func (r *resolver) patient(reference string) (id uuid.UUID, candidate bool) {
 		return uuid.Nil, true
 	}
 	return uuid.Nil, false
-}
-
-func capitalised(text string) string {
-	return strings.ToUpper(text[:1]) + text[1:] + "."
 }

@@ -8,6 +8,8 @@ import (
 	"bytes"
 	_ "embed"
 	"encoding/json"
+	"iter"
+	"maps"
 	"sync"
 )
 
@@ -85,6 +87,9 @@ var (
 
 // Lookup returns a type by its name; nil where R4 has none.
 func Lookup(name string) *Type { return types()[name] }
+
+// All returns every type, in no order.
+func All() iter.Seq[*Type] { return maps.Values(types()) }
 
 // IsResource reports whether R4 has a resource of this type.
 func IsResource(name string) bool {
