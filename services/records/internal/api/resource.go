@@ -5,12 +5,15 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/fhir/narrative"
 	"github.com/carekeep/carekeep/services/records/policy"
 )
 
@@ -37,11 +40,22 @@ func resourceID(ctx context.Context, resourceType, id string) (uuid.UUID, error)
 	return parsed, nil
 }
 
-func raw(d chart.Document, err error) (*httpbody.HttpBody, error) {
+// narrativeHeader tells a client that the narrative is not as it is stored, so that
+// bytes it may have kept differ.
+const narrativeHeader = "carekeep-narrative"
+
+// raw answers with a document as it is stored, but for what must not stand in a narrative.
+func raw(ctx context.Context, d chart.Document, err error) (*httpbody.HttpBody, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &httpbody.HttpBody{ContentType: fhirJSON, Data: d.JSON}, nil
+	doc, changed := narrative.Sanitize(d.JSON)
+	if changed {
+		if err := grpc.SetHeader(ctx, metadata.Pairs(narrativeHeader, "sanitised")); err != nil {
+			return nil, err
+		}
+	}
+	return &httpbody.HttpBody{ContentType: fhirJSON, Data: doc}, nil
 }
 
 // GetResource implements the RPC.
@@ -50,7 +64,8 @@ func (s *Service) GetResource(ctx context.Context, r *recordsv1.GetResourceReque
 	if err != nil {
 		return nil, err
 	}
-	return raw(s.chart.Find(ctx, r.GetType(), id))
+	d, err := s.chart.Find(ctx, r.GetType(), id)
+	return raw(ctx, d, err)
 }
 
 // GetResourceVersion implements the RPC.
@@ -59,7 +74,8 @@ func (s *Service) GetResourceVersion(ctx context.Context, r *recordsv1.GetResour
 	if err != nil {
 		return nil, err
 	}
-	return raw(s.chart.FindVersion(ctx, r.GetType(), id, r.GetVersion()))
+	d, err := s.chart.FindVersion(ctx, r.GetType(), id, r.GetVersion())
+	return raw(ctx, d, err)
 }
 
 // ListResources implements the RPC.
@@ -77,8 +93,9 @@ func (s *Service) ListResources(ctx context.Context, r *recordsv1.ListResourcesR
 	}
 	out := &recordsv1.ListResourcesResponse{NextPageToken: next}
 	for _, d := range docs {
+		doc, _ := narrative.Sanitize(d.JSON)
 		out.Resources = append(out.Resources, &recordsv1.Resource{
-			Type: d.Type, Id: d.ID.String(), Version: d.Version, UpdateTime: timestamppb.New(d.Updated), Json: string(d.JSON),
+			Type: d.Type, Id: d.ID.String(), Version: d.Version, UpdateTime: timestamppb.New(d.Updated), Json: string(doc),
 		})
 	}
 	return out, nil

@@ -14,7 +14,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"pgregory.net/rapid"
 
@@ -515,4 +517,53 @@ func TestImportRoundTripsAnyResource(t *testing.T) {
 			require.Equal(t, r, string(doc.GetData()))
 		}
 	})
+}
+
+// A script in a narrative is stored as it came, and nobody gets it to read.
+func TestNarrativesAreSanitisedOnRead(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	doctor := h.doctor()
+	p, c := uuid.NewString(), uuid.NewString()
+	bad := strings.Replace(condition(c, "Patient/"+p), `"subject"`,
+		`"text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>Cough</p><script>alert(1)</script></div>"},"subject"`, 1)
+	require.Empty(t, h.mustImport(doctor, bundleOf(patientDoc(p), bad)).problems)
+	want := strings.Replace(bad, "<script>alert(1)</script>", "", 1)
+
+	var header metadata.MD
+	doc, err := h.client.GetResource(h.as(doctor), &recordsv1.GetResourceRequest{Type: "Condition", Id: c}, grpc.Header(&header))
+	require.NoError(t, err)
+	require.Equal(t, want, string(doc.GetData()))
+	require.Equal(t, []string{"sanitised"}, header.Get("carekeep-narrative"))
+	doc, err = h.client.GetResourceVersion(h.as(doctor), &recordsv1.GetResourceVersionRequest{Type: "Condition", Id: c, Version: 1})
+	require.NoError(t, err)
+	require.Equal(t, want, string(doc.GetData()))
+	list, err := h.client.ListResources(h.as(doctor), &recordsv1.ListResourcesRequest{Parent: "patients/" + p, Type: "Condition"})
+	require.NoError(t, err)
+	require.Equal(t, want, list.GetResources()[0].GetJson())
+	// What is stored is what was sent: sent again it changes nothing.
+	require.EqualValues(t, 2, h.mustImport(doctor, bundleOf(patientDoc(p), bad)).result.GetUnchanged())
+}
+
+// Through each way in: import, and the typed API.
+func TestDX26_CardNumbersAreRefusedAtEveryWayIn(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	doctor := h.doctor()
+	f := h.file(doctor)
+	paid := strings.Replace(condition(uuid.NewString(), "Patient/"+f.patientID), `"subject"`, `"note":[{"text":"paid by 4111 1111 1111 1111"}],"subject"`, 1)
+	got := h.mustImport(doctor, bundleOf(patientDoc(f.patientID), paid))
+	require.Equal(t, map[int64]string{1: "ENTRY_CARD_NUMBER"}, reasons(got))
+	require.NotContains(t, got.problems[0].GetMessage(), "1111")
+
+	_, err := h.client.CreateNote(h.as(doctor), &recordsv1.CreateNoteRequest{Parent: f.patient, Note: &recordsv1.Note{Text: "pays with 5555-5555-5555-4444"}})
+	require.Equal(t, "CARD_NUMBER", errs.ReasonOf(err))
+	require.NotContains(t, status.Convert(err).Message(), "5555")
+	_, err = h.client.CreatePrescription(h.as(doctor), &recordsv1.CreatePrescriptionRequest{Parent: f.patient, Prescription: &recordsv1.Prescription{Medication: "x", Dosage: "378282246310005"}})
+	require.Equal(t, "CARD_NUMBER", errs.ReasonOf(err))
+	note, err := h.client.GetNote(h.as(doctor), &recordsv1.GetNoteRequest{Name: f.note})
+	require.NoError(t, err)
+	note.Title = "4111111111111111"
+	_, err = h.client.UpdateNote(h.as(doctor), &recordsv1.UpdateNoteRequest{Note: note})
+	require.Equal(t, "CARD_NUMBER", errs.ReasonOf(err))
 }
