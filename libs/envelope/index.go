@@ -6,10 +6,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"runtime"
+	"strings"
 	"time"
 	"unicode"
-
-	"strings"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
@@ -28,12 +28,15 @@ const (
 // equal tokens, and without the key a token says nothing.
 type Index struct{ key []byte }
 
-// NewIndex takes the practice's index key of at least 32 bytes. It copies the key.
+// NewIndex takes the practice's index key of at least 32 bytes. It copies the key, and
+// the copy is overwritten once nobody uses the Index any more.
 func NewIndex(raw []byte) (*Index, error) {
 	if len(raw) < KeySize {
 		return nil, fmt.Errorf("envelope: an index key has at least %d bytes, not %d", KeySize, len(raw))
 	}
-	return &Index{key: append([]byte(nil), raw...)}, nil
+	x := &Index{key: append([]byte(nil), raw...)}
+	runtime.AddCleanup(x, func(key []byte) { clear(key) }, x.key)
+	return x, nil
 }
 
 // Wipe overwrites the index key; the Index makes no tokens afterwards.

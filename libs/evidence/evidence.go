@@ -33,6 +33,7 @@ type Recorder struct {
 	peer      accessv1.Service
 	action    accessv1.Action
 	caller    *caller.Caller
+	practice  uuid.UUID // of a job, which nobody called
 	address   string
 	trace     trace.SpanContext
 	committed tally
@@ -52,6 +53,14 @@ func New(service accessv1.Service, method string, action accessv1.Action, now fu
 // rotation. The method names the job, as "jobs/RotateKeys".
 func NewJob(service accessv1.Service, method string, action accessv1.Action) *Recorder {
 	return New(service, method, action, time.Now)
+}
+
+// For makes a job's events those of a practice.
+func (r *Recorder) For(practice uuid.UUID) *Recorder {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.practice = practice
+	return r
 }
 
 // With returns a context that carries the recorder.
@@ -121,6 +130,9 @@ func (r *Recorder) prefilled() *auditv1.Event {
 		Outcome:     auditv1.Outcome_OUTCOME_OK,
 		Address:     r.address,
 		Traceparent: traceparent(r.trace),
+	}
+	if r.practice != uuid.Nil {
+		e.PracticeId = r.practice.String()
 	}
 	if c := r.caller; c != nil {
 		e.UserId, e.Username, e.SessionId = c.User.String(), c.Username, c.Session.String()

@@ -119,9 +119,10 @@ func TestDH35_EveryEventHasOneOfFourRisks(t *testing.T) {
 		auditv1.Risk_RISK_MEDIUM: {
 			accessv1.Action_ACTION_UNSPECIFIED, accessv1.Action_ACTION_CREATE, accessv1.Action_ACTION_UPDATE, accessv1.Action_ACTION_DELETE,
 			accessv1.Action_ACTION_IMPORT, accessv1.Action_ACTION_FACTOR_CHANGE, accessv1.Action_ACTION_SESSION_CHANGE,
-			accessv1.Action_ACTION_KEY_CREATE, accessv1.Action_ACTION_BACKUP,
+			accessv1.Action_ACTION_KEY_CREATE, accessv1.Action_ACTION_BACKUP, accessv1.Action_ACTION_KEY_ROTATE,
+			accessv1.Action_ACTION_KEY_REWRAP, accessv1.Action_ACTION_KEY_RESEAL,
 		},
-		auditv1.Risk_RISK_HIGH: {accessv1.Action_ACTION_EXPORT, accessv1.Action_ACTION_ROLE_CHANGE, accessv1.Action_ACTION_RESTORE},
+		auditv1.Risk_RISK_HIGH: {accessv1.Action_ACTION_EXPORT, accessv1.Action_ACTION_ROLE_CHANGE, accessv1.Action_ACTION_RESTORE, accessv1.Action_ACTION_KEY_DESTROY},
 	} {
 		for _, a := range actions {
 			require.Equal(t, want, evidence.RiskOf(a, ok, ""), a)
@@ -164,6 +165,8 @@ func TestRecorderTravelsInTheContextAndIsNeverNil(t *testing.T) {
 	job := evidence.NewJob(accessv1.Service_SERVICE_BACKUP, "jobs/Prune", accessv1.Action_ACTION_DELETE)
 	require.Same(t, job, evidence.From(evidence.With(context.Background(), job)))
 	require.Equal(t, "jobs/Prune", job.Event().GetMethod())
+	practice := uuid.New()
+	require.Equal(t, practice.String(), job.For(practice).Event().GetPracticeId())
 }
 
 func TestRecorderIsSafeForConcurrentUse(t *testing.T) {

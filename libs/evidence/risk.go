@@ -38,10 +38,14 @@ var actionRisk = map[accessv1.Action]auditv1.Risk{
 	accessv1.Action_ACTION_BLOCK_CHANGE:   auditv1.Risk_RISK_MEDIUM,
 	accessv1.Action_ACTION_DEVICE_CHANGE:  auditv1.Risk_RISK_MEDIUM,
 	accessv1.Action_ACTION_CERTIFY:        auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_KEY_ROTATE:     auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_KEY_REWRAP:     auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_KEY_RESEAL:     auditv1.Risk_RISK_MEDIUM,
 
 	accessv1.Action_ACTION_ROLE_CHANGE: auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_EXPORT:      auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_RESTORE:     auditv1.Risk_RISK_HIGH,
+	accessv1.Action_ACTION_KEY_DESTROY: auditv1.Risk_RISK_HIGH,
 
 	accessv1.Action_ACTION_GRANT_CHANGE:   auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_POLICY_CHANGE:  auditv1.Risk_RISK_HIGH,

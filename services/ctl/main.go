@@ -1,6 +1,6 @@
 // Command carekeep is the command line: it signs in at a gateway, imports patients,
-// reads and exports the audit log, verifies an export without any server, and
-// drives backups. It has no way around the gateway.
+// reads and exports the audit log, verifies an export without any server, looks after
+// a practice's keys, and drives backups. It has no way around the gateway.
 package main
 
 import (
@@ -19,6 +19,7 @@ type commands struct {
 	SignOut signOut     `cmd:"" help:"End the session."`
 	Import  importFiles `cmd:"" help:"Import FHIR bundles."`
 	Audit   audit       `cmd:"" help:"Read, export and verify the log of every access."`
+	Keys    keyCommands `cmd:"" help:"Rotate, rewrap and destroy the practice's keys, and scrub its store."`
 	Backup  backup      `cmd:"" help:"Back up and restore the database cluster."`
 }
 

@@ -300,6 +300,13 @@ const (
 	Action_ACTION_ERASE Action = 39
 	// An erasure that is asked for, refused or granted.
 	Action_ACTION_ERASURE_CHANGE Action = 40
+	// A newer version of a practice's key, or another data key.
+	Action_ACTION_KEY_ROTATE Action = 34
+	Action_ACTION_KEY_REWRAP Action = 35
+	// Old versions of a practice's key that are destroyed, or a data key that nothing is sealed with any more.
+	Action_ACTION_KEY_DESTROY Action = 36
+	// Documents that are put under another data key; what they say stays the same.
+	Action_ACTION_KEY_RESEAL Action = 37
 )
 
 // Enum value maps for Action.
@@ -337,6 +344,10 @@ var (
 		38: "ACTION_HOLD_CHANGE",
 		39: "ACTION_ERASE",
 		40: "ACTION_ERASURE_CHANGE",
+		34: "ACTION_KEY_ROTATE",
+		35: "ACTION_KEY_REWRAP",
+		36: "ACTION_KEY_DESTROY",
+		37: "ACTION_KEY_RESEAL",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":    0,
@@ -371,6 +382,10 @@ var (
 		"ACTION_HOLD_CHANGE":    38,
 		"ACTION_ERASE":          39,
 		"ACTION_ERASURE_CHANGE": 40,
+		"ACTION_KEY_ROTATE":     34,
+		"ACTION_KEY_REWRAP":     35,
+		"ACTION_KEY_DESTROY":    36,
+		"ACTION_KEY_RESEAL":     37,
 	}
 )
 
@@ -690,6 +705,12 @@ const (
 	Permission_PERMISSION_ERASURES_READ       Permission = 246
 	Permission_PERMISSION_ERASURES_REQUEST    Permission = 247
 	Permission_PERMISSION_ERASURES_DECIDE     Permission = 248
+	// Keys and the integrity of the store.
+	Permission_PERMISSION_KEYS_READ   Permission = 230
+	Permission_PERMISSION_KEYS_ROTATE Permission = 231
+	Permission_PERMISSION_KEYS_REWRAP Permission = 232
+	Permission_PERMISSION_KEYS_TRIM   Permission = 233
+	Permission_PERMISSION_STORE_SCRUB Permission = 234
 )
 
 // Enum value maps for Permission.
@@ -811,6 +832,11 @@ var (
 		246: "PERMISSION_ERASURES_READ",
 		247: "PERMISSION_ERASURES_REQUEST",
 		248: "PERMISSION_ERASURES_DECIDE",
+		230: "PERMISSION_KEYS_READ",
+		231: "PERMISSION_KEYS_ROTATE",
+		232: "PERMISSION_KEYS_REWRAP",
+		233: "PERMISSION_KEYS_TRIM",
+		234: "PERMISSION_STORE_SCRUB",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":               0,
@@ -929,6 +955,11 @@ var (
 		"PERMISSION_ERASURES_READ":             246,
 		"PERMISSION_ERASURES_REQUEST":          247,
 		"PERMISSION_ERASURES_DECIDE":           248,
+		"PERMISSION_KEYS_READ":                 230,
+		"PERMISSION_KEYS_ROTATE":               231,
+		"PERMISSION_KEYS_REWRAP":               232,
+		"PERMISSION_KEYS_TRIM":                 233,
+		"PERMISSION_STORE_SCRUB":               234,
 	}
 )
 
@@ -1245,7 +1276,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xc4\x05\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xa1\x06\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1279,7 +1310,11 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\fACTION_ALERT\x10\x1c\x12\x16\n" +
 	"\x12ACTION_HOLD_CHANGE\x10&\x12\x10\n" +
 	"\fACTION_ERASE\x10'\x12\x19\n" +
-	"\x15ACTION_ERASURE_CHANGE\x10(*\x8e\x01\n" +
+	"\x15ACTION_ERASURE_CHANGE\x10(\x12\x15\n" +
+	"\x11ACTION_KEY_ROTATE\x10\"\x12\x15\n" +
+	"\x11ACTION_KEY_REWRAP\x10#\x12\x16\n" +
+	"\x12ACTION_KEY_DESTROY\x10$\x12\x15\n" +
+	"\x11ACTION_KEY_RESEAL\x10%*\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1303,7 +1338,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\x98#\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xc3$\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1429,7 +1464,12 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x19PERMISSION_PATIENTS_PURGE\x10\xf5\x01\x1a\x04\x98\xb5\x18\f\x12#\n" +
 	"\x18PERMISSION_ERASURES_READ\x10\xf6\x01\x1a\x04\x98\xb5\x18\f\x12&\n" +
 	"\x1bPERMISSION_ERASURES_REQUEST\x10\xf7\x01\x1a\x04\x98\xb5\x18\f\x12%\n" +
-	"\x1aPERMISSION_ERASURES_DECIDE\x10\xf8\x01\x1a\x04\x98\xb5\x18\f:N\n" +
+	"\x1aPERMISSION_ERASURES_DECIDE\x10\xf8\x01\x1a\x04\x98\xb5\x18\f\x12\x1f\n" +
+	"\x14PERMISSION_KEYS_READ\x10\xe6\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
+	"\x16PERMISSION_KEYS_ROTATE\x10\xe7\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
+	"\x16PERMISSION_KEYS_REWRAP\x10\xe8\x01\x1a\x04\x98\xb5\x18\f\x12\x1f\n" +
+	"\x14PERMISSION_KEYS_TRIM\x10\xe9\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
+	"\x16PERMISSION_STORE_SCRUB\x10\xea\x01\x1a\x04\x98\xb5\x18\f:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

@@ -83,6 +83,15 @@ var governing = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_USERS_TRAINING_RECORD,
 }
 
+// keyCare is the care for a practice's keys and the integrity of its store. It shows no key and no chart.
+var keyCare = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_KEYS_READ,
+	accessv1.Permission_PERMISSION_KEYS_ROTATE,
+	accessv1.Permission_PERMISSION_KEYS_REWRAP,
+	accessv1.Permission_PERMISSION_KEYS_TRIM,
+	accessv1.Permission_PERMISSION_STORE_SCRUB,
+}
+
 // messaging is what reaches patients, and whether it may.
 var messaging = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_MESSAGES_SEND,
@@ -147,7 +156,7 @@ var superadmin = set(self, users, audit, governing, []accessv1.Permission{
 
 // admin runs a practice. PATIENTS_SCOPE_PRACTICE lets an admin manage care
 // teams and imports of any patient, but no permission here reads a chart.
-var admin = set(self, users, staffing, audit, careTeam, governing, messaging, keeping, []accessv1.Permission{
+var admin = set(self, users, staffing, audit, careTeam, governing, messaging, keeping, keyCare, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,
 	accessv1.Permission_PERMISSION_BILLING_SETTINGS_READ,
 	accessv1.Permission_PERMISSION_BILLING_SETTINGS_UPDATE,

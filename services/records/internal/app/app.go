@@ -24,6 +24,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/intake"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/life"
+	"github.com/carekeep/carekeep/services/records/internal/upkeep"
 	"github.com/carekeep/carekeep/services/records/migrations"
 )
 
@@ -45,6 +46,7 @@ type App struct {
 	vault  *transit.Client
 	keys   *keys.Keys
 	relay  *outbox.Relay
+	upkeep *upkeep.Upkeep
 }
 
 // New connects and builds everything. It does not wait for database, transit or
@@ -79,6 +81,8 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 		a.close()
 		return nil, err
 	}
+	a.upkeep = upkeep.New(a.pool, a.access, a.keys, a.vault, upkeep.Options{Limits: s.Upkeep, Now: o.Now, Log: o.Log})
+	recordsv1.RegisterKeysServiceServer(a.Server, api.NewKeys(a.upkeep))
 	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(
 		chart.New(a.access, a.keys, o.Now), intake.New(a.access, a.keys, s.Imports, o.Now)))
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(
@@ -90,10 +94,14 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 // that its events still leave.
 func (a *App) Run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var relay sync.WaitGroup
+	working, rest := context.WithCancel(ctx)
+	var relay, work sync.WaitGroup
 	var relayed error
 	relay.Go(func() { relayed = a.relay.Run(background) })
+	work.Go(func() { a.upkeep.Run(working) })
 	served := a.Server.Serve(ctx)
+	rest()
+	work.Wait()
 	stop()
 	relay.Wait()
 	a.close()

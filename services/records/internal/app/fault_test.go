@@ -20,6 +20,7 @@ import (
 	"github.com/carekeep/carekeep/libs/devkit/postgres"
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/services/records/internal/app"
+	"github.com/carekeep/carekeep/services/records/internal/upkeep"
 )
 
 // A database that dies in the middle of an import loses nothing that was reported
@@ -151,6 +152,16 @@ func TestExampleConfiguration(t *testing.T) {
 	require.JSONEq(t, `{"EntryBytes":2097152,"EarlyBytes":8388608,"BatchEntries":200,"BatchBytes":1048576,"Patients":1000000,"Concurrent":4,"PerUser":2}`, string(raw))
 	s.Keys.CacheSeconds = 3601
 	require.ErrorContains(t, s.Keys.Validate(), "at most 3600")
+	s.Keys = app.Keys{CacheMax: 1_000_001}
+	require.ErrorContains(t, s.Keys.Validate(), "at most 1000000")
+	require.NoError(t, s.Upkeep.Validate())
+	for text, l := range map[string]upkeep.Limits{
+		"practice_key_days must be at most 730": {PracticeKeyDays: 731}, "data_key_days must be at most 730": {DataKeyDays: 731},
+		"data_key_seals must be at most 2147483648": {DataKeySeals: 1<<31 + 1}, "data_key_seals must be at least": {DataKeySeals: 1000},
+		"trim_days must be at most 35": {TrimDays: 36}, "scrub_days must be positive": {ScrubDays: -1},
+	} {
+		require.ErrorContains(t, l.Validate(), text)
+	}
 	s.Imports.Concurrent = -1
 	require.Error(t, s.Imports.Validate())
 }

@@ -118,6 +118,7 @@ type house struct {
 	database string
 	settings app.Settings
 	client   recordsv1.RecordsServiceClient
+	keys     recordsv1.KeysServiceClient
 	address  string
 	practice uuid.UUID
 	log      *safeBuffer
@@ -166,6 +167,7 @@ func (h *house) start() {
 	conn, err := street.gateway.Dial(h.address, accessv1.Service_SERVICE_RECORDS)
 	require.NoError(h.t, err)
 	h.client = recordsv1.NewRecordsServiceClient(conn)
+	h.keys = recordsv1.NewKeysServiceClient(conn)
 	h.stop = sync.OnceFunc(func() {
 		_ = conn.Close()
 		cancel()

@@ -346,7 +346,9 @@ var patientTables = map[string]string{
 	"requests":      "erased, by the resources that they made",
 	"erasures":      "kept: the decision and its certificate, without any data of the patient",
 	"practice_keys": "nobody's: the practice's", "retention": "nobody's: the practice's",
-	"outbox": "nobody's: events on their way to the audit log", "goose_outbox": "nobody's", "goose_records": "nobody's",
+	"practices": "nobody's: the practice's", "practice_key_versions": "nobody's: the practice's",
+	"key_jobs": "nobody's: the practice's; a scrub that runs names where it is",
+	"outbox":   "nobody's: events on their way to the audit log", "goose_outbox": "nobody's", "goose_records": "nobody's",
 }
 
 func TestNoTableIsForgottenByErasure(t *testing.T) {

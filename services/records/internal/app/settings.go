@@ -10,6 +10,7 @@ import (
 	"github.com/carekeep/carekeep/libs/server"
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/records/internal/intake"
+	"github.com/carekeep/carekeep/services/records/internal/upkeep"
 )
 
 // Settings is the configuration file of the service.
@@ -20,6 +21,7 @@ type Settings struct {
 	Transit       transit.Config `yaml:"transit" config:"required"`
 	Keys          Keys           `yaml:"keys"`
 	Imports       intake.Limits  `yaml:"imports"`
+	Upkeep        upkeep.Limits  `yaml:"upkeep"`
 }
 
 // Keys bound how long unwrapped data keys stay in memory, and how many. Zero
@@ -28,6 +30,9 @@ type Keys struct {
 	CacheSeconds int `yaml:"cache_seconds"` // 300
 	CacheMax     int `yaml:"cache_max"`     // 10,000
 }
+
+// maxKeys is the most data keys that may stay in memory: about 1.5 KB each.
+const maxKeys = 1_000_000
 
 // maxCache is the longest that a data key may stay in memory: until then a right
 // to unwrap that was withdrawn in Vault still works.
@@ -38,6 +43,8 @@ func (k Keys) Validate() error {
 	switch {
 	case k.CacheSeconds < 0 || k.CacheMax < 0:
 		return errors.New("cache_seconds and cache_max must be positive, or left out for their defaults")
+	case k.CacheMax > maxKeys:
+		return errors.New("cache_max must be at most 1000000: keys in memory are what a memory dump gives away")
 	case time.Duration(k.CacheSeconds)*time.Second > maxCache:
 		return errors.New("cache_seconds must be at most 3600: a key that stays in memory is one that Vault no longer guards")
 	}

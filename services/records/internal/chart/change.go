@@ -54,7 +54,7 @@ func (c *Chart) Update(ctx context.Context, at Place, etag string, patch func([]
 		Queue: func(b *pgx.Batch) {
 			store.ReplaceDocument(b, v, row, &done)
 			if at.Type == fhir.TypePatient {
-				store.Reindex(b, v.Practice, row, tokens(practice, doc.JSON))
+				store.Reindex(b, v.Practice, row, Tokens(practice, doc.JSON))
 			}
 		},
 		Decide: func() ([]*auditv1.Event, error) {

@@ -56,7 +56,7 @@ func (c *Chart) CreatePatient(ctx context.Context, r Request, build Build) (Docu
 	}
 	request := stamp(practice, r)
 	made, err := c.insert(ctx, who, request, func(b *pgx.Batch, done *bool) {
-		store.CreatePatient(b, v.Practice, who.User, v.Subjects, request, row, tokens(practice, doc.JSON), done)
+		store.CreatePatient(b, v.Practice, who.User, v.Subjects, request, row, Tokens(practice, doc.JSON), done)
 	}, func(rec *evidence.Recorder) []*auditv1.Event {
 		return []*auditv1.Event{keys.Created(rec, fresh), created(rec, row)}
 	})
@@ -221,8 +221,8 @@ func (c *Chart) again(ctx context.Context, v store.Viewer, made *store.Made, pat
 	return c.readCurrent(ctx, v, Place{Type: made.Type, Patient: patient, ID: made.ID}, evidence.Action(accessv1.Action_ACTION_READ))
 }
 
-// tokens are the blind index entries of a Patient document.
-func tokens(practice *keys.Practice, doc []byte) [][]byte {
+// Tokens are the blind index entries of a Patient document.
+func Tokens(practice *keys.Practice, doc []byte) [][]byte {
 	out := [][]byte{}
 	for _, term := range fhir.Terms(doc) {
 		if token := practice.Index.Token(term.Kind, term.Parts...); token != nil {
