@@ -20,16 +20,18 @@ func Sanitize(doc []byte) (out []byte, changed bool) {
 	if !bytes.Contains(doc, []byte(`div"`)) && !bytes.Contains(doc, []byte(`\u00`)) { // a key may be written with escapes
 		return doc, false
 	}
-	var found []place
-	find(gjson.ParseBytes(doc), 0, &found)
+	root := gjson.ParseBytes(doc)
+	root.Index = len(doc) - len(root.Raw) // what stands before it; gjson leaves it out
+	var found []gjson.Result
+	find(root, &found)
 	last := 0
-	for _, p := range found {
-		text := p.div.String()
-		if p.div.Type == gjson.String && Safe(text) {
+	for _, div := range found {
+		text := div.String()
+		if div.Type == gjson.String && Safe(text) {
 			continue
 		}
-		out = append(append(out, doc[last:p.at]...), quoted(clean(text))...)
-		last, changed = p.at+len(p.div.Raw), true
+		out = append(append(out, doc[last:div.Index]...), quoted(clean(text))...)
+		last, changed = div.Index+len(div.Raw), true
 	}
 	if !changed {
 		return doc, false
@@ -37,25 +39,17 @@ func Sanitize(doc []byte) (out []byte, changed bool) {
 	return append(out, doc[last:]...), true
 }
 
-// place is a div, and where its JSON begins.
-type place struct {
-	div gjson.Result
-	at  int
-}
-
 // find takes down the member div of every object, in the document's order: R4 has
 // no other element of that name.
-func find(v gjson.Result, base int, found *[]place) {
+func find(v gjson.Result, found *[]gjson.Result) {
 	if !v.IsObject() && !v.IsArray() {
 		return
 	}
 	v.ForEach(func(key, value gjson.Result) bool {
-		at := base + value.Index - v.Index
 		if v.IsObject() && key.Str == "div" {
-			*found = append(*found, place{value, at})
+			*found = append(*found, value)
 		} else {
-			value.Index = at
-			find(value, at, found)
+			find(value, found)
 		}
 		return true
 	})

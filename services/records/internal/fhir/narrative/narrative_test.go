@@ -122,8 +122,11 @@ func TestForbiddenPartsAreTakenOut(t *testing.T) {
 		require.False(t, changed)
 		require.Equal(t, out, again)
 	}
-	// However the key is written.
-	out, changed := narrative.Sanitize([]byte(`{"text":{"\u0064iv":"<div><script>x</script></div>"}}`))
+	// However the document and the key are written.
+	out, changed := narrative.Sanitize([]byte("\r\n\t { \"x\": [1, {\"y\":2}] , \"text\" : {\"status\":\"generated\",\n\"div\" :  \"<div><script>x</script></div>\" } }\n"))
+	require.True(t, changed)
+	require.Equal(t, "\r\n\t { \"x\": [1, {\"y\":2}] , \"text\" : {\"status\":\"generated\",\n\"div\" :  \"<div></div>\" } }\n", string(out))
+	out, changed = narrative.Sanitize([]byte(`{"text":{"\u0064iv":"<div><script>x</script></div>"}}`))
 	require.True(t, changed)
 	require.NotContains(t, string(out), "script")
 	out, changed = narrative.Sanitize([]byte(`{"text":{"div":["<script>x</script>"]}}`))
