@@ -125,7 +125,10 @@ func (c *Chart) owner(ctx context.Context, v store.Viewer, patient uuid.UUID) (s
 
 // sealingKey returns the key for new documents of a patient; the caller releases it.
 func (c *Chart) sealingKey(ctx context.Context, v store.Viewer, owner store.Patient) (*keys.Practice, *envelope.Key, error) {
-	if owner.Exhausted() {
+	switch {
+	case owner.Wrapped == "": // the key's row is gone, or the patient's names another
+		return nil, nil, c.alarm(ctx, Document{Place: Place{Type: fhir.TypePatient, Patient: owner.ID, ID: owner.ID}}, envelope.ErrBroken)
+	case owner.Exhausted():
 		return nil, nil, errExhausted
 	}
 	practice, err := c.keys.Practice(ctx, v.Practice)

@@ -85,6 +85,9 @@ func (c *Chart) read(ctx context.Context, v store.Viewer, at Place, queue func(*
 // open unseals a document. The row is committed evidence by now, so nothing here
 // holds a transaction up.
 func (c *Chart) open(ctx context.Context, practice uuid.UUID, row store.Document) (Document, error) {
+	if row.Wrapped == "" {
+		return Document{}, c.alarm(ctx, document(row), envelope.ErrBroken)
+	}
 	key, err := c.keys.Get(ctx, practice, wrapped(row))
 	if err != nil {
 		return Document{}, err
@@ -100,6 +103,9 @@ func (c *Chart) openAll(ctx context.Context, practice uuid.UUID, rows []store.Do
 	}
 	list := make([]keys.Wrapped, len(rows))
 	for i, row := range rows {
+		if row.Wrapped == "" {
+			return nil, c.alarm(ctx, document(row), envelope.ErrBroken)
+		}
 		list[i] = wrapped(row)
 	}
 	ring, err := c.keys.GetAll(ctx, practice, list)

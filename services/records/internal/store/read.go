@@ -10,7 +10,7 @@ import (
 
 // documentColumns are what scanDocument reads. Who may not see the patient
 // gets no ciphertext either.
-const documentColumns = `d.type, d.id, d.patient_id, d.version, d.key_id, k.wrapped, d.digest,
+const documentColumns = `d.type, d.id, d.patient_id, d.version, d.key_id, coalesce(k.wrapped, ''), d.digest,
 	CASE WHEN v.visible THEN d.sealed END, d.created_at, d.updated_at, v.visible, d.deleted`
 
 func scanDocument(rows pgx.Rows, d *Document) error {
@@ -18,10 +18,11 @@ func scanDocument(rows pgx.Rows, d *Document) error {
 		&d.Sealed, &d.Created, &d.Updated, &d.Visible, &d.Deleted)
 }
 
-// OFFSET 0 keeps the planner from putting the question in every place of its answer.
+// A document whose key is not there is lost and not absent, so its row comes, without the key. OFFSET 0 keeps
+// the planner from putting the question in every place of its answer.
 const joins = `
 	JOIN patients p ON p.practice_id = d.practice_id AND p.patient_id = d.patient_id
-	JOIN data_keys k ON k.practice_id = d.practice_id AND k.key_id = d.key_id
+	LEFT JOIN data_keys k ON k.practice_id = d.practice_id AND k.key_id = d.key_id
 	CROSS JOIN LATERAL (SELECT ` + visible + ` AS visible OFFSET 0) v`
 
 // anyPatient in place of a patient's id lets a read find the resource wherever it is.
@@ -61,9 +62,9 @@ func ReadVersion(b *pgx.Batch, v Viewer, resourceType string, id uuid.UUID, vers
 	one(b, found, func(r pgx.Rows) error { return scanDocument(r, out) }, readVersion, v.args(resourceType, id, version)...)
 }
 
-const readPatient = `SELECT p.patient_id, p.key_id, k.wrapped, k.seals, p.created_at, v.visible, p.deleted_at IS NOT NULL
+const readPatient = `SELECT p.patient_id, p.key_id, coalesce(k.wrapped, ''), coalesce(k.seals, 0), p.created_at, v.visible, p.deleted_at IS NOT NULL
 	FROM patients p
-	JOIN data_keys k ON k.practice_id = p.practice_id AND k.key_id = p.key_id
+	LEFT JOIN data_keys k ON k.practice_id = p.practice_id AND k.key_id = p.key_id
 	CROSS JOIN LATERAL (SELECT ` + visible + ` AS visible OFFSET 0) v
 	WHERE p.practice_id = $1 AND p.patient_id = `
 
