@@ -26,6 +26,8 @@ const (
 	Erasure Kind = "erasure"
 	// PracticeExit is of a practice, with its key.
 	PracticeExit Kind = "practice-exit"
+	// PracticeExport destroys nothing: it is the manifest of what a practice took along.
+	PracticeExport Kind = "practice-export"
 )
 
 // Certificate says what was destroyed.
@@ -40,13 +42,15 @@ type Certificate struct {
 	RequestTime time.Time `json:"request_time"`
 	DecidedBy   uuid.UUID `json:"decided_by"`
 	Time        time.Time `json:"time"`
-	// Keys are the data keys that were destroyed; of a practice, the name of its key in Vault.
-	Keys     []uuid.UUID `json:"keys,omitempty"`
-	VaultKey string      `json:"vault_key,omitempty"`
-	// Rows counts what was destroyed, by table.
+	// Keys are the data keys that were destroyed; of a practice, the name of its key in Vault
+	// and the newest version that was destroyed, with all before it.
+	Keys         []uuid.UUID `json:"keys,omitempty"`
+	VaultKey     string      `json:"vault_key,omitempty"`
+	VaultVersion int         `json:"vault_version,omitempty"`
+	// Rows counts what was destroyed or exported, by table.
 	Rows map[string]int64 `json:"rows"`
-	// Digest is SHA-256 over the keyed digests of all versions, in hex; of a practice, that
-	// of the signed manifest of its export.
+	// Digest is SHA-256 in hex: over the keyed digests of all versions of an erased patient,
+	// over an exported file, or over the signed manifest of the export before a practice's end.
 	Digest string `json:"digest"`
 }
 

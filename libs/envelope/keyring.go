@@ -155,6 +155,15 @@ func (r *Keyring) Put(practice uuid.UUID, key *Key) {
 // Drop removes a key, as when a patient is erased.
 func (r *Keyring) Drop(practice, id uuid.UUID) { r.cache.Invalidate(ref{practice, id}) }
 
+// DropAll removes all keys of a practice, as when it leaves.
+func (r *Keyring) DropAll(practice uuid.UUID) {
+	for at := range r.cache.Keys() {
+		if at.practice == practice {
+			r.cache.Invalidate(at)
+		}
+	}
+}
+
 // Close overwrites all keys that nobody uses and stops the expiry.
 func (r *Keyring) Close() {
 	r.cache.InvalidateAll()

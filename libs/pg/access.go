@@ -27,6 +27,8 @@ type Unit struct {
 	// Decide runs when all results are in, before the commit, and returns the
 	// events to commit with the data, or an error that undoes the unit. Nil: no events.
 	Decide func() ([]*auditv1.Event, error)
+	// Ended lets the unit run although Options.Guard refuses its practice.
+	Ended bool
 	// Alone gives the unit a transaction of its own: for statements that are slow
 	// or wait for locks, which would hold up a whole group.
 	Alone bool
@@ -38,9 +40,11 @@ type Options struct {
 	Append func(b *pgx.Batch, events []*auditv1.Event)
 	// Committed is called after every commit that stored events; it must not block.
 	Committed func()
-	Workers   int           // groups in flight at once; default one for each processor, at least 2
-	MaxGroup  int           // units in a group; default 64
-	Timeout   time.Duration // for a group's statements, and for any commit; default 5 s
+	// Guard may refuse all units of a practice, say of one that has left. It must not block.
+	Guard    func(practice uuid.UUID) error
+	Workers  int           // groups in flight at once; default one for each processor, at least 2
+	MaxGroup int           // units in a group; default 64
+	Timeout  time.Duration // for a group's statements, and for any commit; default 5 s
 }
 
 const (
@@ -105,6 +109,11 @@ func (a *Access) Close() {
 // A context that ends while the unit waits withdraws it. Once its group has
 // started, Do waits for the outcome, at most for twice the Timeout.
 func (a *Access) Do(ctx context.Context, u Unit) error {
+	if a.opts.Guard != nil && !u.Ended && u.Practice != uuid.Nil {
+		if err := a.opts.Guard(u.Practice); err != nil {
+			return err
+		}
+	}
 	r := request{ctx: ctx, unit: &u}
 	end := r.startSpan()
 	err := a.do(&r)

@@ -307,6 +307,8 @@ const (
 	Action_ACTION_KEY_DESTROY Action = 36
 	// Documents that are put under another data key; what they say stays the same.
 	Action_ACTION_KEY_RESEAL Action = 37
+	// A practice that leaves, step by step.
+	Action_ACTION_EXIT Action = 41
 )
 
 // Enum value maps for Action.
@@ -348,6 +350,7 @@ var (
 		35: "ACTION_KEY_REWRAP",
 		36: "ACTION_KEY_DESTROY",
 		37: "ACTION_KEY_RESEAL",
+		41: "ACTION_EXIT",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":    0,
@@ -386,6 +389,7 @@ var (
 		"ACTION_KEY_REWRAP":     35,
 		"ACTION_KEY_DESTROY":    36,
 		"ACTION_KEY_RESEAL":     37,
+		"ACTION_EXIT":           41,
 	}
 )
 
@@ -696,15 +700,19 @@ const (
 	Permission_PERMISSION_CONSENTS_REVOKE  Permission = 205
 	Permission_PERMISSION_CAMPAIGNS_MANAGE Permission = 206
 	// The end of records.
-	Permission_PERMISSION_LEGAL_HOLDS_READ    Permission = 240
-	Permission_PERMISSION_LEGAL_HOLDS_PLACE   Permission = 241
-	Permission_PERMISSION_LEGAL_HOLDS_RELEASE Permission = 242
-	Permission_PERMISSION_RETENTION_READ      Permission = 243
-	Permission_PERMISSION_RETENTION_UPDATE    Permission = 244
-	Permission_PERMISSION_PATIENTS_PURGE      Permission = 245
-	Permission_PERMISSION_ERASURES_READ       Permission = 246
-	Permission_PERMISSION_ERASURES_REQUEST    Permission = 247
-	Permission_PERMISSION_ERASURES_DECIDE     Permission = 248
+	Permission_PERMISSION_LEGAL_HOLDS_READ      Permission = 240
+	Permission_PERMISSION_LEGAL_HOLDS_PLACE     Permission = 241
+	Permission_PERMISSION_LEGAL_HOLDS_RELEASE   Permission = 242
+	Permission_PERMISSION_RETENTION_READ        Permission = 243
+	Permission_PERMISSION_RETENTION_UPDATE      Permission = 244
+	Permission_PERMISSION_PATIENTS_PURGE        Permission = 245
+	Permission_PERMISSION_ERASURES_READ         Permission = 246
+	Permission_PERMISSION_ERASURES_REQUEST      Permission = 247
+	Permission_PERMISSION_ERASURES_DECIDE       Permission = 248
+	Permission_PERMISSION_PRACTICE_EXIT_READ    Permission = 249
+	Permission_PERMISSION_PRACTICE_EXIT_REQUEST Permission = 250
+	Permission_PERMISSION_PRACTICE_EXIT_APPROVE Permission = 251
+	Permission_PERMISSION_PRACTICE_EXPORT       Permission = 252
 	// Keys and the integrity of the store.
 	Permission_PERMISSION_KEYS_READ   Permission = 230
 	Permission_PERMISSION_KEYS_ROTATE Permission = 231
@@ -832,6 +840,10 @@ var (
 		246: "PERMISSION_ERASURES_READ",
 		247: "PERMISSION_ERASURES_REQUEST",
 		248: "PERMISSION_ERASURES_DECIDE",
+		249: "PERMISSION_PRACTICE_EXIT_READ",
+		250: "PERMISSION_PRACTICE_EXIT_REQUEST",
+		251: "PERMISSION_PRACTICE_EXIT_APPROVE",
+		252: "PERMISSION_PRACTICE_EXPORT",
 		230: "PERMISSION_KEYS_READ",
 		231: "PERMISSION_KEYS_ROTATE",
 		232: "PERMISSION_KEYS_REWRAP",
@@ -955,6 +967,10 @@ var (
 		"PERMISSION_ERASURES_READ":             246,
 		"PERMISSION_ERASURES_REQUEST":          247,
 		"PERMISSION_ERASURES_DECIDE":           248,
+		"PERMISSION_PRACTICE_EXIT_READ":        249,
+		"PERMISSION_PRACTICE_EXIT_REQUEST":     250,
+		"PERMISSION_PRACTICE_EXIT_APPROVE":     251,
+		"PERMISSION_PRACTICE_EXPORT":           252,
 		"PERMISSION_KEYS_READ":                 230,
 		"PERMISSION_KEYS_ROTATE":               231,
 		"PERMISSION_KEYS_REWRAP":               232,
@@ -1276,7 +1292,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xa1\x06\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xb2\x06\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1314,7 +1330,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11ACTION_KEY_ROTATE\x10\"\x12\x15\n" +
 	"\x11ACTION_KEY_REWRAP\x10#\x12\x16\n" +
 	"\x12ACTION_KEY_DESTROY\x10$\x12\x15\n" +
-	"\x11ACTION_KEY_RESEAL\x10%*\x8e\x01\n" +
+	"\x11ACTION_KEY_RESEAL\x10%\x12\x0f\n" +
+	"\vACTION_EXIT\x10)*\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1338,7 +1355,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xc3$\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xee%\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1464,7 +1481,11 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x19PERMISSION_PATIENTS_PURGE\x10\xf5\x01\x1a\x04\x98\xb5\x18\f\x12#\n" +
 	"\x18PERMISSION_ERASURES_READ\x10\xf6\x01\x1a\x04\x98\xb5\x18\f\x12&\n" +
 	"\x1bPERMISSION_ERASURES_REQUEST\x10\xf7\x01\x1a\x04\x98\xb5\x18\f\x12%\n" +
-	"\x1aPERMISSION_ERASURES_DECIDE\x10\xf8\x01\x1a\x04\x98\xb5\x18\f\x12\x1f\n" +
+	"\x1aPERMISSION_ERASURES_DECIDE\x10\xf8\x01\x1a\x04\x98\xb5\x18\f\x12(\n" +
+	"\x1dPERMISSION_PRACTICE_EXIT_READ\x10\xf9\x01\x1a\x04\x98\xb5\x18\f\x12+\n" +
+	" PERMISSION_PRACTICE_EXIT_REQUEST\x10\xfa\x01\x1a\x04\x98\xb5\x18\f\x12+\n" +
+	" PERMISSION_PRACTICE_EXIT_APPROVE\x10\xfb\x01\x1a\x04\x98\xb5\x18\f\x12%\n" +
+	"\x1aPERMISSION_PRACTICE_EXPORT\x10\xfc\x01\x1a\x04\x98\xb5\x18\f\x12\x1f\n" +
 	"\x14PERMISSION_KEYS_READ\x10\xe6\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
 	"\x16PERMISSION_KEYS_ROTATE\x10\xe7\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
 	"\x16PERMISSION_KEYS_REWRAP\x10\xe8\x01\x1a\x04\x98\xb5\x18\f\x12\x1f\n" +

@@ -269,6 +269,69 @@ func (ErasureState) EnumDescriptor() ([]byte, []int) {
 	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{3}
 }
 
+type PracticeExitState int32
+
+const (
+	PracticeExitState_PRACTICE_EXIT_STATE_UNSPECIFIED PracticeExitState = 0
+	PracticeExitState_PRACTICE_EXIT_STATE_REQUESTED   PracticeExitState = 1
+	PracticeExitState_PRACTICE_EXIT_STATE_APPROVED    PracticeExitState = 2
+	// Exported; the destruction may begin once the receiver confirms the manifest.
+	PracticeExitState_PRACTICE_EXIT_STATE_EXPORTED PracticeExitState = 3
+	// The destruction has begun: there is no way back, and every read is refused.
+	PracticeExitState_PRACTICE_EXIT_STATE_DESTROYING PracticeExitState = 4
+	PracticeExitState_PRACTICE_EXIT_STATE_DESTROYED  PracticeExitState = 5
+	PracticeExitState_PRACTICE_EXIT_STATE_CANCELLED  PracticeExitState = 6
+)
+
+// Enum value maps for PracticeExitState.
+var (
+	PracticeExitState_name = map[int32]string{
+		0: "PRACTICE_EXIT_STATE_UNSPECIFIED",
+		1: "PRACTICE_EXIT_STATE_REQUESTED",
+		2: "PRACTICE_EXIT_STATE_APPROVED",
+		3: "PRACTICE_EXIT_STATE_EXPORTED",
+		4: "PRACTICE_EXIT_STATE_DESTROYING",
+		5: "PRACTICE_EXIT_STATE_DESTROYED",
+		6: "PRACTICE_EXIT_STATE_CANCELLED",
+	}
+	PracticeExitState_value = map[string]int32{
+		"PRACTICE_EXIT_STATE_UNSPECIFIED": 0,
+		"PRACTICE_EXIT_STATE_REQUESTED":   1,
+		"PRACTICE_EXIT_STATE_APPROVED":    2,
+		"PRACTICE_EXIT_STATE_EXPORTED":    3,
+		"PRACTICE_EXIT_STATE_DESTROYING":  4,
+		"PRACTICE_EXIT_STATE_DESTROYED":   5,
+		"PRACTICE_EXIT_STATE_CANCELLED":   6,
+	}
+)
+
+func (x PracticeExitState) Enum() *PracticeExitState {
+	p := new(PracticeExitState)
+	*p = x
+	return p
+}
+
+func (x PracticeExitState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PracticeExitState) Descriptor() protoreflect.EnumDescriptor {
+	return file_carekeep_records_v1_lifecycle_proto_enumTypes[4].Descriptor()
+}
+
+func (PracticeExitState) Type() protoreflect.EnumType {
+	return &file_carekeep_records_v1_lifecycle_proto_enumTypes[4]
+}
+
+func (x PracticeExitState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PracticeExitState.Descriptor instead.
+func (PracticeExitState) EnumDescriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{4}
+}
+
 // LegalHold keeps records from being destroyed.
 type LegalHold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1398,6 +1461,411 @@ func (x *CertificateKeys) GetKeys() string {
 	return ""
 }
 
+// PracticeExit is how far a practice's leaving is.
+type PracticeExit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State PracticeExitState      `protobuf:"varint,1,opt,name=state,proto3,enum=carekeep.records.v1.PracticeExitState" json:"state,omitempty"`
+	// "users/{uuid}".
+	RequestedBy string                 `protobuf:"bytes,2,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
+	RequestTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"`
+	ApprovedBy  string                 `protobuf:"bytes,4,opt,name=approved_by,json=approvedBy,proto3" json:"approved_by,omitempty"`
+	ApproveTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=approve_time,json=approveTime,proto3" json:"approve_time,omitempty"`
+	// SHA-256 of the newest whole export, in hex.
+	ManifestDigest string `protobuf:"bytes,6,opt,name=manifest_digest,json=manifestDigest,proto3" json:"manifest_digest,omitempty"`
+	// The signed certificate of the destruction.
+	Certificate   string `protobuf:"bytes,7,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PracticeExit) Reset() {
+	*x = PracticeExit{}
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PracticeExit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PracticeExit) ProtoMessage() {}
+
+func (x *PracticeExit) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PracticeExit.ProtoReflect.Descriptor instead.
+func (*PracticeExit) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PracticeExit) GetState() PracticeExitState {
+	if x != nil {
+		return x.State
+	}
+	return PracticeExitState_PRACTICE_EXIT_STATE_UNSPECIFIED
+}
+
+func (x *PracticeExit) GetRequestedBy() string {
+	if x != nil {
+		return x.RequestedBy
+	}
+	return ""
+}
+
+func (x *PracticeExit) GetRequestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RequestTime
+	}
+	return nil
+}
+
+func (x *PracticeExit) GetApprovedBy() string {
+	if x != nil {
+		return x.ApprovedBy
+	}
+	return ""
+}
+
+func (x *PracticeExit) GetApproveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ApproveTime
+	}
+	return nil
+}
+
+func (x *PracticeExit) GetManifestDigest() string {
+	if x != nil {
+		return x.ManifestDigest
+	}
+	return ""
+}
+
+func (x *PracticeExit) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+type RequestPracticeExitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestPracticeExitRequest) Reset() {
+	*x = RequestPracticeExitRequest{}
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestPracticeExitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestPracticeExitRequest) ProtoMessage() {}
+
+func (x *RequestPracticeExitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestPracticeExitRequest.ProtoReflect.Descriptor instead.
+func (*RequestPracticeExitRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{20}
+}
+
+type CancelPracticeExitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelPracticeExitRequest) Reset() {
+	*x = CancelPracticeExitRequest{}
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelPracticeExitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelPracticeExitRequest) ProtoMessage() {}
+
+func (x *CancelPracticeExitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelPracticeExitRequest.ProtoReflect.Descriptor instead.
+func (*CancelPracticeExitRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{21}
+}
+
+type ApprovePracticeExitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovePracticeExitRequest) Reset() {
+	*x = ApprovePracticeExitRequest{}
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovePracticeExitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovePracticeExitRequest) ProtoMessage() {}
+
+func (x *ApprovePracticeExitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovePracticeExitRequest.ProtoReflect.Descriptor instead.
+func (*ApprovePracticeExitRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{22}
+}
+
+type GetPracticeExitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPracticeExitRequest) Reset() {
+	*x = GetPracticeExitRequest{}
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPracticeExitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPracticeExitRequest) ProtoMessage() {}
+
+func (x *GetPracticeExitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPracticeExitRequest.ProtoReflect.Descriptor instead.
+func (*GetPracticeExitRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{23}
+}
+
+type ExportPracticeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportPracticeRequest) Reset() {
+	*x = ExportPracticeRequest{}
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportPracticeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportPracticeRequest) ProtoMessage() {}
+
+func (x *ExportPracticeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportPracticeRequest.ProtoReflect.Descriptor instead.
+func (*ExportPracticeRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{24}
+}
+
+type ExportPracticeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Item:
+	//
+	//	*ExportPracticeResponse_Chunk
+	//	*ExportPracticeResponse_Manifest
+	Item          isExportPracticeResponse_Item `protobuf_oneof:"item"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportPracticeResponse) Reset() {
+	*x = ExportPracticeResponse{}
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportPracticeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportPracticeResponse) ProtoMessage() {}
+
+func (x *ExportPracticeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportPracticeResponse.ProtoReflect.Descriptor instead.
+func (*ExportPracticeResponse) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExportPracticeResponse) GetItem() isExportPracticeResponse_Item {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+func (x *ExportPracticeResponse) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Item.(*ExportPracticeResponse_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+func (x *ExportPracticeResponse) GetManifest() string {
+	if x != nil {
+		if x, ok := x.Item.(*ExportPracticeResponse_Manifest); ok {
+			return x.Manifest
+		}
+	}
+	return ""
+}
+
+type isExportPracticeResponse_Item interface {
+	isExportPracticeResponse_Item()
+}
+
+type ExportPracticeResponse_Chunk struct {
+	// Lines of NDJSON, each ended by a newline.
+	Chunk []byte `protobuf:"bytes,1,opt,name=chunk,proto3,oneof"`
+}
+
+type ExportPracticeResponse_Manifest struct {
+	// The signed manifest, last.
+	Manifest string `protobuf:"bytes,2,opt,name=manifest,proto3,oneof"`
+}
+
+func (*ExportPracticeResponse_Chunk) isExportPracticeResponse_Item() {}
+
+func (*ExportPracticeResponse_Manifest) isExportPracticeResponse_Item() {}
+
+type DestroyPracticeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the signed manifest, in hex: whoever received the export computes it.
+	ManifestDigest string `protobuf:"bytes,1,opt,name=manifest_digest,json=manifestDigest,proto3" json:"manifest_digest,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DestroyPracticeRequest) Reset() {
+	*x = DestroyPracticeRequest{}
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DestroyPracticeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DestroyPracticeRequest) ProtoMessage() {}
+
+func (x *DestroyPracticeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_lifecycle_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DestroyPracticeRequest.ProtoReflect.Descriptor instead.
+func (*DestroyPracticeRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_lifecycle_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *DestroyPracticeRequest) GetManifestDigest() string {
+	if x != nil {
+		return x.ManifestDigest
+	}
+	return ""
+}
+
 var File_carekeep_records_v1_lifecycle_proto protoreflect.FileDescriptor
 
 const file_carekeep_records_v1_lifecycle_proto_rawDesc = "" +
@@ -1483,7 +1951,27 @@ const file_carekeep_records_v1_lifecycle_proto_rawDesc = "" +
 	"\vcertificate\x18\x01 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x01R\vcertificate\"\x1b\n" +
 	"\x19GetCertificateKeysRequest\"%\n" +
 	"\x0fCertificateKeys\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\tR\x04keys*\xb9\x01\n" +
+	"\x04keys\x18\x01 \x01(\tR\x04keys\"\xd9\x02\n" +
+	"\fPracticeExit\x12<\n" +
+	"\x05state\x18\x01 \x01(\x0e2&.carekeep.records.v1.PracticeExitStateR\x05state\x12!\n" +
+	"\frequested_by\x18\x02 \x01(\tR\vrequestedBy\x12=\n" +
+	"\frequest_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestTime\x12\x1f\n" +
+	"\vapproved_by\x18\x04 \x01(\tR\n" +
+	"approvedBy\x12=\n" +
+	"\fapprove_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vapproveTime\x12'\n" +
+	"\x0fmanifest_digest\x18\x06 \x01(\tR\x0emanifestDigest\x12 \n" +
+	"\vcertificate\x18\a \x01(\tR\vcertificate\"\x1c\n" +
+	"\x1aRequestPracticeExitRequest\"\x1b\n" +
+	"\x19CancelPracticeExitRequest\"\x1c\n" +
+	"\x1aApprovePracticeExitRequest\"\x18\n" +
+	"\x16GetPracticeExitRequest\"\x17\n" +
+	"\x15ExportPracticeRequest\"^\n" +
+	"\x16ExportPracticeResponse\x12\x1e\n" +
+	"\x05chunk\x18\x01 \x01(\fB\x06\x92\xb5\x18\x02\b\x01H\x00R\x05chunk\x12\x1c\n" +
+	"\bmanifest\x18\x02 \x01(\tH\x00R\bmanifestB\x06\n" +
+	"\x04item\"X\n" +
+	"\x16DestroyPracticeRequest\x12>\n" +
+	"\x0fmanifest_digest\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x0emanifestDigest*\xb9\x01\n" +
 	"\x0fLegalHoldReason\x12!\n" +
 	"\x1dLEGAL_HOLD_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cLEGAL_HOLD_REASON_LITIGATION\x10\x01\x12#\n" +
@@ -1510,7 +1998,15 @@ const file_carekeep_records_v1_lifecycle_proto_rawDesc = "" +
 	"\x19ERASURE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ERASURE_STATE_REQUESTED\x10\x01\x12\x19\n" +
 	"\x15ERASURE_STATE_REFUSED\x10\x02\x12\x16\n" +
-	"\x12ERASURE_STATE_DONE\x10\x032\xd2\r\n" +
+	"\x12ERASURE_STATE_DONE\x10\x03*\x89\x02\n" +
+	"\x11PracticeExitState\x12#\n" +
+	"\x1fPRACTICE_EXIT_STATE_UNSPECIFIED\x10\x00\x12!\n" +
+	"\x1dPRACTICE_EXIT_STATE_REQUESTED\x10\x01\x12 \n" +
+	"\x1cPRACTICE_EXIT_STATE_APPROVED\x10\x02\x12 \n" +
+	"\x1cPRACTICE_EXIT_STATE_EXPORTED\x10\x03\x12\"\n" +
+	"\x1ePRACTICE_EXIT_STATE_DESTROYING\x10\x04\x12!\n" +
+	"\x1dPRACTICE_EXIT_STATE_DESTROYED\x10\x05\x12!\n" +
+	"\x1dPRACTICE_EXIT_STATE_CANCELLED\x10\x062\xfe\x14\n" +
 	"\x10LifecycleService\x12\x88\x01\n" +
 	"\x0ePlaceLegalHold\x12*.carekeep.records.v1.PlaceLegalHoldRequest\x1a\x1e.carekeep.records.v1.LegalHold\"*\x8a\xb5\x18\r\b\xf1\x01\x12\x02\x01\x06\x18\x02 \x01(&\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/v1/legalHolds\x12\x9d\x01\n" +
 	"\x10ReleaseLegalHold\x12,.carekeep.records.v1.ReleaseLegalHoldRequest\x1a\x1e.carekeep.records.v1.LegalHold\";\x8a\xb5\x18\r\b\xf2\x01\x12\x02\x01\x06\x18\x02 \x01(&\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/{name=legalHolds/*}:release\x12\x92\x01\n" +
@@ -1524,7 +2020,13 @@ const file_carekeep_records_v1_lifecycle_proto_rawDesc = "" +
 	"GetErasure\x12&.carekeep.records.v1.GetErasureRequest\x1a\x1c.carekeep.records.v1.Erasure\".\x8a\xb5\x18\r\b\xf6\x01\x12\x02\x01\x06\x18\x02 \x01(\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/{name=erasures/*}\x12\x8a\x01\n" +
 	"\fListErasures\x12(.carekeep.records.v1.ListErasuresRequest\x1a).carekeep.records.v1.ListErasuresResponse\"%\x8a\xb5\x18\r\b\xf6\x01\x12\x02\x01\x06\x18\x02 \x01(\x02\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/erasures\x12\x8e\x01\n" +
 	"\x0eReapplyErasure\x12*.carekeep.records.v1.ReapplyErasureRequest\x1a\x1c.carekeep.records.v1.Erasure\"2\x8a\xb5\x18\x0f\b\xf8\x01\x12\x02\x01\x06\x18\x02 \x01((8<\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/erasures:reapply\x12\x96\x01\n" +
-	"\x12GetCertificateKeys\x12..carekeep.records.v1.GetCertificateKeysRequest\x1a$.carekeep.records.v1.CertificateKeys\"*\x8a\xb5\x18\v\b\xf6\x01\x12\x02\x01\x06\x18\x02(\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/certificateKeysB@Z>github.com/carekeep/carekeep/gen/carekeep/records/v1;recordsv1b\x06proto3"
+	"\x12GetCertificateKeys\x12..carekeep.records.v1.GetCertificateKeysRequest\x1a$.carekeep.records.v1.CertificateKeys\"*\x8a\xb5\x18\v\b\xf6\x01\x12\x02\x01\x06\x18\x02(\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/certificateKeys\x12\x9d\x01\n" +
+	"\x13RequestPracticeExit\x12/.carekeep.records.v1.RequestPracticeExitRequest\x1a!.carekeep.records.v1.PracticeExit\"2\x8a\xb5\x18\v\b\xfa\x01\x12\x02\x01\x06\x18\x02()\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/practiceExit:request\x12\x9a\x01\n" +
+	"\x12CancelPracticeExit\x12..carekeep.records.v1.CancelPracticeExitRequest\x1a!.carekeep.records.v1.PracticeExit\"1\x8a\xb5\x18\v\b\xfa\x01\x12\x02\x01\x06\x18\x02()\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/practiceExit:cancel\x12\x9d\x01\n" +
+	"\x13ApprovePracticeExit\x12/.carekeep.records.v1.ApprovePracticeExitRequest\x1a!.carekeep.records.v1.PracticeExit\"2\x8a\xb5\x18\v\b\xfb\x01\x12\x02\x01\x06\x18\x02()\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/practiceExit:approve\x12\x8a\x01\n" +
+	"\x0fGetPracticeExit\x12+.carekeep.records.v1.GetPracticeExitRequest\x1a!.carekeep.records.v1.PracticeExit\"'\x8a\xb5\x18\v\b\xf9\x01\x12\x02\x01\x06\x18\x02(\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/practiceExit\x12\xa4\x01\n" +
+	"\x0eExportPractice\x12*.carekeep.records.v1.ExportPracticeRequest\x1a+.carekeep.records.v1.ExportPracticeResponse\"7\x8a\xb5\x18\x11\b\xfc\x01\x12\x02\x01\x06\x18\x02 \x01(\b8\x80\xa3\x05\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/practiceExit:export0\x01\x12\x98\x01\n" +
+	"\x0fDestroyPractice\x12+.carekeep.records.v1.DestroyPracticeRequest\x1a!.carekeep.records.v1.PracticeExit\"5\x8a\xb5\x18\x0e\b\xfb\x01\x12\x02\x01\x06\x18\x02()8\x90\x1c\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/practiceExit:destroyB@Z>github.com/carekeep/carekeep/gen/carekeep/records/v1;recordsv1b\x06proto3"
 
 var (
 	file_carekeep_records_v1_lifecycle_proto_rawDescOnce sync.Once
@@ -1538,77 +2040,101 @@ func file_carekeep_records_v1_lifecycle_proto_rawDescGZIP() []byte {
 	return file_carekeep_records_v1_lifecycle_proto_rawDescData
 }
 
-var file_carekeep_records_v1_lifecycle_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_carekeep_records_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_carekeep_records_v1_lifecycle_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_carekeep_records_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_carekeep_records_v1_lifecycle_proto_goTypes = []any{
-	(LegalHoldReason)(0),              // 0: carekeep.records.v1.LegalHoldReason
-	(ErasureGround)(0),                // 1: carekeep.records.v1.ErasureGround
-	(ErasureExemption)(0),             // 2: carekeep.records.v1.ErasureExemption
-	(ErasureState)(0),                 // 3: carekeep.records.v1.ErasureState
-	(*LegalHold)(nil),                 // 4: carekeep.records.v1.LegalHold
-	(*PlaceLegalHoldRequest)(nil),     // 5: carekeep.records.v1.PlaceLegalHoldRequest
-	(*ReleaseLegalHoldRequest)(nil),   // 6: carekeep.records.v1.ReleaseLegalHoldRequest
-	(*ListLegalHoldsRequest)(nil),     // 7: carekeep.records.v1.ListLegalHoldsRequest
-	(*ListLegalHoldsResponse)(nil),    // 8: carekeep.records.v1.ListLegalHoldsResponse
-	(*GetRetentionRequest)(nil),       // 9: carekeep.records.v1.GetRetentionRequest
-	(*Retention)(nil),                 // 10: carekeep.records.v1.Retention
-	(*UpdateRetentionRequest)(nil),    // 11: carekeep.records.v1.UpdateRetentionRequest
-	(*PurgePatientsRequest)(nil),      // 12: carekeep.records.v1.PurgePatientsRequest
-	(*PurgePatientsResponse)(nil),     // 13: carekeep.records.v1.PurgePatientsResponse
-	(*Erasure)(nil),                   // 14: carekeep.records.v1.Erasure
-	(*RequestErasureRequest)(nil),     // 15: carekeep.records.v1.RequestErasureRequest
-	(*DecideErasureRequest)(nil),      // 16: carekeep.records.v1.DecideErasureRequest
-	(*GetErasureRequest)(nil),         // 17: carekeep.records.v1.GetErasureRequest
-	(*ListErasuresRequest)(nil),       // 18: carekeep.records.v1.ListErasuresRequest
-	(*ListErasuresResponse)(nil),      // 19: carekeep.records.v1.ListErasuresResponse
-	(*ReapplyErasureRequest)(nil),     // 20: carekeep.records.v1.ReapplyErasureRequest
-	(*GetCertificateKeysRequest)(nil), // 21: carekeep.records.v1.GetCertificateKeysRequest
-	(*CertificateKeys)(nil),           // 22: carekeep.records.v1.CertificateKeys
-	(*timestamppb.Timestamp)(nil),     // 23: google.protobuf.Timestamp
+	(LegalHoldReason)(0),               // 0: carekeep.records.v1.LegalHoldReason
+	(ErasureGround)(0),                 // 1: carekeep.records.v1.ErasureGround
+	(ErasureExemption)(0),              // 2: carekeep.records.v1.ErasureExemption
+	(ErasureState)(0),                  // 3: carekeep.records.v1.ErasureState
+	(PracticeExitState)(0),             // 4: carekeep.records.v1.PracticeExitState
+	(*LegalHold)(nil),                  // 5: carekeep.records.v1.LegalHold
+	(*PlaceLegalHoldRequest)(nil),      // 6: carekeep.records.v1.PlaceLegalHoldRequest
+	(*ReleaseLegalHoldRequest)(nil),    // 7: carekeep.records.v1.ReleaseLegalHoldRequest
+	(*ListLegalHoldsRequest)(nil),      // 8: carekeep.records.v1.ListLegalHoldsRequest
+	(*ListLegalHoldsResponse)(nil),     // 9: carekeep.records.v1.ListLegalHoldsResponse
+	(*GetRetentionRequest)(nil),        // 10: carekeep.records.v1.GetRetentionRequest
+	(*Retention)(nil),                  // 11: carekeep.records.v1.Retention
+	(*UpdateRetentionRequest)(nil),     // 12: carekeep.records.v1.UpdateRetentionRequest
+	(*PurgePatientsRequest)(nil),       // 13: carekeep.records.v1.PurgePatientsRequest
+	(*PurgePatientsResponse)(nil),      // 14: carekeep.records.v1.PurgePatientsResponse
+	(*Erasure)(nil),                    // 15: carekeep.records.v1.Erasure
+	(*RequestErasureRequest)(nil),      // 16: carekeep.records.v1.RequestErasureRequest
+	(*DecideErasureRequest)(nil),       // 17: carekeep.records.v1.DecideErasureRequest
+	(*GetErasureRequest)(nil),          // 18: carekeep.records.v1.GetErasureRequest
+	(*ListErasuresRequest)(nil),        // 19: carekeep.records.v1.ListErasuresRequest
+	(*ListErasuresResponse)(nil),       // 20: carekeep.records.v1.ListErasuresResponse
+	(*ReapplyErasureRequest)(nil),      // 21: carekeep.records.v1.ReapplyErasureRequest
+	(*GetCertificateKeysRequest)(nil),  // 22: carekeep.records.v1.GetCertificateKeysRequest
+	(*CertificateKeys)(nil),            // 23: carekeep.records.v1.CertificateKeys
+	(*PracticeExit)(nil),               // 24: carekeep.records.v1.PracticeExit
+	(*RequestPracticeExitRequest)(nil), // 25: carekeep.records.v1.RequestPracticeExitRequest
+	(*CancelPracticeExitRequest)(nil),  // 26: carekeep.records.v1.CancelPracticeExitRequest
+	(*ApprovePracticeExitRequest)(nil), // 27: carekeep.records.v1.ApprovePracticeExitRequest
+	(*GetPracticeExitRequest)(nil),     // 28: carekeep.records.v1.GetPracticeExitRequest
+	(*ExportPracticeRequest)(nil),      // 29: carekeep.records.v1.ExportPracticeRequest
+	(*ExportPracticeResponse)(nil),     // 30: carekeep.records.v1.ExportPracticeResponse
+	(*DestroyPracticeRequest)(nil),     // 31: carekeep.records.v1.DestroyPracticeRequest
+	(*timestamppb.Timestamp)(nil),      // 32: google.protobuf.Timestamp
 }
 var file_carekeep_records_v1_lifecycle_proto_depIdxs = []int32{
 	0,  // 0: carekeep.records.v1.LegalHold.reason:type_name -> carekeep.records.v1.LegalHoldReason
-	23, // 1: carekeep.records.v1.LegalHold.place_time:type_name -> google.protobuf.Timestamp
-	23, // 2: carekeep.records.v1.LegalHold.release_time:type_name -> google.protobuf.Timestamp
+	32, // 1: carekeep.records.v1.LegalHold.place_time:type_name -> google.protobuf.Timestamp
+	32, // 2: carekeep.records.v1.LegalHold.release_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: carekeep.records.v1.PlaceLegalHoldRequest.reason:type_name -> carekeep.records.v1.LegalHoldReason
-	4,  // 4: carekeep.records.v1.ListLegalHoldsResponse.legal_holds:type_name -> carekeep.records.v1.LegalHold
+	5,  // 4: carekeep.records.v1.ListLegalHoldsResponse.legal_holds:type_name -> carekeep.records.v1.LegalHold
 	3,  // 5: carekeep.records.v1.Erasure.state:type_name -> carekeep.records.v1.ErasureState
 	1,  // 6: carekeep.records.v1.Erasure.ground:type_name -> carekeep.records.v1.ErasureGround
 	2,  // 7: carekeep.records.v1.Erasure.exemption:type_name -> carekeep.records.v1.ErasureExemption
-	23, // 8: carekeep.records.v1.Erasure.request_time:type_name -> google.protobuf.Timestamp
-	23, // 9: carekeep.records.v1.Erasure.decide_time:type_name -> google.protobuf.Timestamp
+	32, // 8: carekeep.records.v1.Erasure.request_time:type_name -> google.protobuf.Timestamp
+	32, // 9: carekeep.records.v1.Erasure.decide_time:type_name -> google.protobuf.Timestamp
 	1,  // 10: carekeep.records.v1.RequestErasureRequest.ground:type_name -> carekeep.records.v1.ErasureGround
 	2,  // 11: carekeep.records.v1.DecideErasureRequest.exemption:type_name -> carekeep.records.v1.ErasureExemption
-	14, // 12: carekeep.records.v1.ListErasuresResponse.erasures:type_name -> carekeep.records.v1.Erasure
-	5,  // 13: carekeep.records.v1.LifecycleService.PlaceLegalHold:input_type -> carekeep.records.v1.PlaceLegalHoldRequest
-	6,  // 14: carekeep.records.v1.LifecycleService.ReleaseLegalHold:input_type -> carekeep.records.v1.ReleaseLegalHoldRequest
-	7,  // 15: carekeep.records.v1.LifecycleService.ListLegalHolds:input_type -> carekeep.records.v1.ListLegalHoldsRequest
-	9,  // 16: carekeep.records.v1.LifecycleService.GetRetention:input_type -> carekeep.records.v1.GetRetentionRequest
-	11, // 17: carekeep.records.v1.LifecycleService.UpdateRetention:input_type -> carekeep.records.v1.UpdateRetentionRequest
-	12, // 18: carekeep.records.v1.LifecycleService.PurgePatients:input_type -> carekeep.records.v1.PurgePatientsRequest
-	15, // 19: carekeep.records.v1.LifecycleService.RequestErasure:input_type -> carekeep.records.v1.RequestErasureRequest
-	16, // 20: carekeep.records.v1.LifecycleService.DecideErasure:input_type -> carekeep.records.v1.DecideErasureRequest
-	17, // 21: carekeep.records.v1.LifecycleService.GetErasure:input_type -> carekeep.records.v1.GetErasureRequest
-	18, // 22: carekeep.records.v1.LifecycleService.ListErasures:input_type -> carekeep.records.v1.ListErasuresRequest
-	20, // 23: carekeep.records.v1.LifecycleService.ReapplyErasure:input_type -> carekeep.records.v1.ReapplyErasureRequest
-	21, // 24: carekeep.records.v1.LifecycleService.GetCertificateKeys:input_type -> carekeep.records.v1.GetCertificateKeysRequest
-	4,  // 25: carekeep.records.v1.LifecycleService.PlaceLegalHold:output_type -> carekeep.records.v1.LegalHold
-	4,  // 26: carekeep.records.v1.LifecycleService.ReleaseLegalHold:output_type -> carekeep.records.v1.LegalHold
-	8,  // 27: carekeep.records.v1.LifecycleService.ListLegalHolds:output_type -> carekeep.records.v1.ListLegalHoldsResponse
-	10, // 28: carekeep.records.v1.LifecycleService.GetRetention:output_type -> carekeep.records.v1.Retention
-	10, // 29: carekeep.records.v1.LifecycleService.UpdateRetention:output_type -> carekeep.records.v1.Retention
-	13, // 30: carekeep.records.v1.LifecycleService.PurgePatients:output_type -> carekeep.records.v1.PurgePatientsResponse
-	14, // 31: carekeep.records.v1.LifecycleService.RequestErasure:output_type -> carekeep.records.v1.Erasure
-	14, // 32: carekeep.records.v1.LifecycleService.DecideErasure:output_type -> carekeep.records.v1.Erasure
-	14, // 33: carekeep.records.v1.LifecycleService.GetErasure:output_type -> carekeep.records.v1.Erasure
-	19, // 34: carekeep.records.v1.LifecycleService.ListErasures:output_type -> carekeep.records.v1.ListErasuresResponse
-	14, // 35: carekeep.records.v1.LifecycleService.ReapplyErasure:output_type -> carekeep.records.v1.Erasure
-	22, // 36: carekeep.records.v1.LifecycleService.GetCertificateKeys:output_type -> carekeep.records.v1.CertificateKeys
-	25, // [25:37] is the sub-list for method output_type
-	13, // [13:25] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	15, // 12: carekeep.records.v1.ListErasuresResponse.erasures:type_name -> carekeep.records.v1.Erasure
+	4,  // 13: carekeep.records.v1.PracticeExit.state:type_name -> carekeep.records.v1.PracticeExitState
+	32, // 14: carekeep.records.v1.PracticeExit.request_time:type_name -> google.protobuf.Timestamp
+	32, // 15: carekeep.records.v1.PracticeExit.approve_time:type_name -> google.protobuf.Timestamp
+	6,  // 16: carekeep.records.v1.LifecycleService.PlaceLegalHold:input_type -> carekeep.records.v1.PlaceLegalHoldRequest
+	7,  // 17: carekeep.records.v1.LifecycleService.ReleaseLegalHold:input_type -> carekeep.records.v1.ReleaseLegalHoldRequest
+	8,  // 18: carekeep.records.v1.LifecycleService.ListLegalHolds:input_type -> carekeep.records.v1.ListLegalHoldsRequest
+	10, // 19: carekeep.records.v1.LifecycleService.GetRetention:input_type -> carekeep.records.v1.GetRetentionRequest
+	12, // 20: carekeep.records.v1.LifecycleService.UpdateRetention:input_type -> carekeep.records.v1.UpdateRetentionRequest
+	13, // 21: carekeep.records.v1.LifecycleService.PurgePatients:input_type -> carekeep.records.v1.PurgePatientsRequest
+	16, // 22: carekeep.records.v1.LifecycleService.RequestErasure:input_type -> carekeep.records.v1.RequestErasureRequest
+	17, // 23: carekeep.records.v1.LifecycleService.DecideErasure:input_type -> carekeep.records.v1.DecideErasureRequest
+	18, // 24: carekeep.records.v1.LifecycleService.GetErasure:input_type -> carekeep.records.v1.GetErasureRequest
+	19, // 25: carekeep.records.v1.LifecycleService.ListErasures:input_type -> carekeep.records.v1.ListErasuresRequest
+	21, // 26: carekeep.records.v1.LifecycleService.ReapplyErasure:input_type -> carekeep.records.v1.ReapplyErasureRequest
+	22, // 27: carekeep.records.v1.LifecycleService.GetCertificateKeys:input_type -> carekeep.records.v1.GetCertificateKeysRequest
+	25, // 28: carekeep.records.v1.LifecycleService.RequestPracticeExit:input_type -> carekeep.records.v1.RequestPracticeExitRequest
+	26, // 29: carekeep.records.v1.LifecycleService.CancelPracticeExit:input_type -> carekeep.records.v1.CancelPracticeExitRequest
+	27, // 30: carekeep.records.v1.LifecycleService.ApprovePracticeExit:input_type -> carekeep.records.v1.ApprovePracticeExitRequest
+	28, // 31: carekeep.records.v1.LifecycleService.GetPracticeExit:input_type -> carekeep.records.v1.GetPracticeExitRequest
+	29, // 32: carekeep.records.v1.LifecycleService.ExportPractice:input_type -> carekeep.records.v1.ExportPracticeRequest
+	31, // 33: carekeep.records.v1.LifecycleService.DestroyPractice:input_type -> carekeep.records.v1.DestroyPracticeRequest
+	5,  // 34: carekeep.records.v1.LifecycleService.PlaceLegalHold:output_type -> carekeep.records.v1.LegalHold
+	5,  // 35: carekeep.records.v1.LifecycleService.ReleaseLegalHold:output_type -> carekeep.records.v1.LegalHold
+	9,  // 36: carekeep.records.v1.LifecycleService.ListLegalHolds:output_type -> carekeep.records.v1.ListLegalHoldsResponse
+	11, // 37: carekeep.records.v1.LifecycleService.GetRetention:output_type -> carekeep.records.v1.Retention
+	11, // 38: carekeep.records.v1.LifecycleService.UpdateRetention:output_type -> carekeep.records.v1.Retention
+	14, // 39: carekeep.records.v1.LifecycleService.PurgePatients:output_type -> carekeep.records.v1.PurgePatientsResponse
+	15, // 40: carekeep.records.v1.LifecycleService.RequestErasure:output_type -> carekeep.records.v1.Erasure
+	15, // 41: carekeep.records.v1.LifecycleService.DecideErasure:output_type -> carekeep.records.v1.Erasure
+	15, // 42: carekeep.records.v1.LifecycleService.GetErasure:output_type -> carekeep.records.v1.Erasure
+	20, // 43: carekeep.records.v1.LifecycleService.ListErasures:output_type -> carekeep.records.v1.ListErasuresResponse
+	15, // 44: carekeep.records.v1.LifecycleService.ReapplyErasure:output_type -> carekeep.records.v1.Erasure
+	23, // 45: carekeep.records.v1.LifecycleService.GetCertificateKeys:output_type -> carekeep.records.v1.CertificateKeys
+	24, // 46: carekeep.records.v1.LifecycleService.RequestPracticeExit:output_type -> carekeep.records.v1.PracticeExit
+	24, // 47: carekeep.records.v1.LifecycleService.CancelPracticeExit:output_type -> carekeep.records.v1.PracticeExit
+	24, // 48: carekeep.records.v1.LifecycleService.ApprovePracticeExit:output_type -> carekeep.records.v1.PracticeExit
+	24, // 49: carekeep.records.v1.LifecycleService.GetPracticeExit:output_type -> carekeep.records.v1.PracticeExit
+	30, // 50: carekeep.records.v1.LifecycleService.ExportPractice:output_type -> carekeep.records.v1.ExportPracticeResponse
+	24, // 51: carekeep.records.v1.LifecycleService.DestroyPractice:output_type -> carekeep.records.v1.PracticeExit
+	34, // [34:52] is the sub-list for method output_type
+	16, // [16:34] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_records_v1_lifecycle_proto_init() }
@@ -1620,13 +2146,17 @@ func file_carekeep_records_v1_lifecycle_proto_init() {
 		(*DecideErasureRequest_Grant)(nil),
 		(*DecideErasureRequest_Exemption)(nil),
 	}
+	file_carekeep_records_v1_lifecycle_proto_msgTypes[25].OneofWrappers = []any{
+		(*ExportPracticeResponse_Chunk)(nil),
+		(*ExportPracticeResponse_Manifest)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_records_v1_lifecycle_proto_rawDesc), len(file_carekeep_records_v1_lifecycle_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   19,
+			NumEnums:      5,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,18 +19,24 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	LifecycleService_PlaceLegalHold_FullMethodName     = "/carekeep.records.v1.LifecycleService/PlaceLegalHold"
-	LifecycleService_ReleaseLegalHold_FullMethodName   = "/carekeep.records.v1.LifecycleService/ReleaseLegalHold"
-	LifecycleService_ListLegalHolds_FullMethodName     = "/carekeep.records.v1.LifecycleService/ListLegalHolds"
-	LifecycleService_GetRetention_FullMethodName       = "/carekeep.records.v1.LifecycleService/GetRetention"
-	LifecycleService_UpdateRetention_FullMethodName    = "/carekeep.records.v1.LifecycleService/UpdateRetention"
-	LifecycleService_PurgePatients_FullMethodName      = "/carekeep.records.v1.LifecycleService/PurgePatients"
-	LifecycleService_RequestErasure_FullMethodName     = "/carekeep.records.v1.LifecycleService/RequestErasure"
-	LifecycleService_DecideErasure_FullMethodName      = "/carekeep.records.v1.LifecycleService/DecideErasure"
-	LifecycleService_GetErasure_FullMethodName         = "/carekeep.records.v1.LifecycleService/GetErasure"
-	LifecycleService_ListErasures_FullMethodName       = "/carekeep.records.v1.LifecycleService/ListErasures"
-	LifecycleService_ReapplyErasure_FullMethodName     = "/carekeep.records.v1.LifecycleService/ReapplyErasure"
-	LifecycleService_GetCertificateKeys_FullMethodName = "/carekeep.records.v1.LifecycleService/GetCertificateKeys"
+	LifecycleService_PlaceLegalHold_FullMethodName      = "/carekeep.records.v1.LifecycleService/PlaceLegalHold"
+	LifecycleService_ReleaseLegalHold_FullMethodName    = "/carekeep.records.v1.LifecycleService/ReleaseLegalHold"
+	LifecycleService_ListLegalHolds_FullMethodName      = "/carekeep.records.v1.LifecycleService/ListLegalHolds"
+	LifecycleService_GetRetention_FullMethodName        = "/carekeep.records.v1.LifecycleService/GetRetention"
+	LifecycleService_UpdateRetention_FullMethodName     = "/carekeep.records.v1.LifecycleService/UpdateRetention"
+	LifecycleService_PurgePatients_FullMethodName       = "/carekeep.records.v1.LifecycleService/PurgePatients"
+	LifecycleService_RequestErasure_FullMethodName      = "/carekeep.records.v1.LifecycleService/RequestErasure"
+	LifecycleService_DecideErasure_FullMethodName       = "/carekeep.records.v1.LifecycleService/DecideErasure"
+	LifecycleService_GetErasure_FullMethodName          = "/carekeep.records.v1.LifecycleService/GetErasure"
+	LifecycleService_ListErasures_FullMethodName        = "/carekeep.records.v1.LifecycleService/ListErasures"
+	LifecycleService_ReapplyErasure_FullMethodName      = "/carekeep.records.v1.LifecycleService/ReapplyErasure"
+	LifecycleService_GetCertificateKeys_FullMethodName  = "/carekeep.records.v1.LifecycleService/GetCertificateKeys"
+	LifecycleService_RequestPracticeExit_FullMethodName = "/carekeep.records.v1.LifecycleService/RequestPracticeExit"
+	LifecycleService_CancelPracticeExit_FullMethodName  = "/carekeep.records.v1.LifecycleService/CancelPracticeExit"
+	LifecycleService_ApprovePracticeExit_FullMethodName = "/carekeep.records.v1.LifecycleService/ApprovePracticeExit"
+	LifecycleService_GetPracticeExit_FullMethodName     = "/carekeep.records.v1.LifecycleService/GetPracticeExit"
+	LifecycleService_ExportPractice_FullMethodName      = "/carekeep.records.v1.LifecycleService/ExportPractice"
+	LifecycleService_DestroyPractice_FullMethodName     = "/carekeep.records.v1.LifecycleService/DestroyPractice"
 )
 
 // LifecycleServiceClient is the client API for LifecycleService service.
@@ -69,6 +75,21 @@ type LifecycleServiceClient interface {
 	ReapplyErasure(ctx context.Context, in *ReapplyErasureRequest, opts ...grpc.CallOption) (*Erasure, error)
 	// Gets the keys that certificates are verified with, to be pinned by whoever verifies.
 	GetCertificateKeys(ctx context.Context, in *GetCertificateKeysRequest, opts ...grpc.CallOption) (*CertificateKeys, error)
+	// Asks that the practice leaves: its records are exported, then its key is destroyed.
+	RequestPracticeExit(ctx context.Context, in *RequestPracticeExitRequest, opts ...grpc.CallOption) (*PracticeExit, error)
+	// Withdraws an exit that is not destroyed yet.
+	CancelPracticeExit(ctx context.Context, in *CancelPracticeExitRequest, opts ...grpc.CallOption) (*PracticeExit, error)
+	// Approves the exit, by another person than asked for it.
+	ApprovePracticeExit(ctx context.Context, in *ApprovePracticeExitRequest, opts ...grpc.CallOption) (*PracticeExit, error)
+	// Gets how far the exit is.
+	GetPracticeExit(ctx context.Context, in *GetPracticeExitRequest, opts ...grpc.CallOption) (*PracticeExit, error)
+	// Streams every version of every resource of the practice as NDJSON, and at the end a signed
+	// manifest with the digest of all lines. Only under an approved exit. An export that was cut
+	// off is made again from its start.
+	ExportPractice(ctx context.Context, in *ExportPracticeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportPracticeResponse], error)
+	// Destroys the practice's key and all its records. manifest_digest proves that the export
+	// arrived whole. Called again it finishes what was interrupted, and answers with the same certificate.
+	DestroyPractice(ctx context.Context, in *DestroyPracticeRequest, opts ...grpc.CallOption) (*PracticeExit, error)
 }
 
 type lifecycleServiceClient struct {
@@ -199,6 +220,75 @@ func (c *lifecycleServiceClient) GetCertificateKeys(ctx context.Context, in *Get
 	return out, nil
 }
 
+func (c *lifecycleServiceClient) RequestPracticeExit(ctx context.Context, in *RequestPracticeExitRequest, opts ...grpc.CallOption) (*PracticeExit, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PracticeExit)
+	err := c.cc.Invoke(ctx, LifecycleService_RequestPracticeExit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lifecycleServiceClient) CancelPracticeExit(ctx context.Context, in *CancelPracticeExitRequest, opts ...grpc.CallOption) (*PracticeExit, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PracticeExit)
+	err := c.cc.Invoke(ctx, LifecycleService_CancelPracticeExit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lifecycleServiceClient) ApprovePracticeExit(ctx context.Context, in *ApprovePracticeExitRequest, opts ...grpc.CallOption) (*PracticeExit, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PracticeExit)
+	err := c.cc.Invoke(ctx, LifecycleService_ApprovePracticeExit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lifecycleServiceClient) GetPracticeExit(ctx context.Context, in *GetPracticeExitRequest, opts ...grpc.CallOption) (*PracticeExit, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PracticeExit)
+	err := c.cc.Invoke(ctx, LifecycleService_GetPracticeExit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lifecycleServiceClient) ExportPractice(ctx context.Context, in *ExportPracticeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportPracticeResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LifecycleService_ServiceDesc.Streams[0], LifecycleService_ExportPractice_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportPracticeRequest, ExportPracticeResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LifecycleService_ExportPracticeClient = grpc.ServerStreamingClient[ExportPracticeResponse]
+
+func (c *lifecycleServiceClient) DestroyPractice(ctx context.Context, in *DestroyPracticeRequest, opts ...grpc.CallOption) (*PracticeExit, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PracticeExit)
+	err := c.cc.Invoke(ctx, LifecycleService_DestroyPractice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LifecycleServiceServer is the server API for LifecycleService service.
 // All implementations must embed UnimplementedLifecycleServiceServer
 // for forward compatibility.
@@ -235,6 +325,21 @@ type LifecycleServiceServer interface {
 	ReapplyErasure(context.Context, *ReapplyErasureRequest) (*Erasure, error)
 	// Gets the keys that certificates are verified with, to be pinned by whoever verifies.
 	GetCertificateKeys(context.Context, *GetCertificateKeysRequest) (*CertificateKeys, error)
+	// Asks that the practice leaves: its records are exported, then its key is destroyed.
+	RequestPracticeExit(context.Context, *RequestPracticeExitRequest) (*PracticeExit, error)
+	// Withdraws an exit that is not destroyed yet.
+	CancelPracticeExit(context.Context, *CancelPracticeExitRequest) (*PracticeExit, error)
+	// Approves the exit, by another person than asked for it.
+	ApprovePracticeExit(context.Context, *ApprovePracticeExitRequest) (*PracticeExit, error)
+	// Gets how far the exit is.
+	GetPracticeExit(context.Context, *GetPracticeExitRequest) (*PracticeExit, error)
+	// Streams every version of every resource of the practice as NDJSON, and at the end a signed
+	// manifest with the digest of all lines. Only under an approved exit. An export that was cut
+	// off is made again from its start.
+	ExportPractice(*ExportPracticeRequest, grpc.ServerStreamingServer[ExportPracticeResponse]) error
+	// Destroys the practice's key and all its records. manifest_digest proves that the export
+	// arrived whole. Called again it finishes what was interrupted, and answers with the same certificate.
+	DestroyPractice(context.Context, *DestroyPracticeRequest) (*PracticeExit, error)
 	mustEmbedUnimplementedLifecycleServiceServer()
 }
 
@@ -280,6 +385,24 @@ func (UnimplementedLifecycleServiceServer) ReapplyErasure(context.Context, *Reap
 }
 func (UnimplementedLifecycleServiceServer) GetCertificateKeys(context.Context, *GetCertificateKeysRequest) (*CertificateKeys, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCertificateKeys not implemented")
+}
+func (UnimplementedLifecycleServiceServer) RequestPracticeExit(context.Context, *RequestPracticeExitRequest) (*PracticeExit, error) {
+	return nil, status.Error(codes.Unimplemented, "method RequestPracticeExit not implemented")
+}
+func (UnimplementedLifecycleServiceServer) CancelPracticeExit(context.Context, *CancelPracticeExitRequest) (*PracticeExit, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelPracticeExit not implemented")
+}
+func (UnimplementedLifecycleServiceServer) ApprovePracticeExit(context.Context, *ApprovePracticeExitRequest) (*PracticeExit, error) {
+	return nil, status.Error(codes.Unimplemented, "method ApprovePracticeExit not implemented")
+}
+func (UnimplementedLifecycleServiceServer) GetPracticeExit(context.Context, *GetPracticeExitRequest) (*PracticeExit, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPracticeExit not implemented")
+}
+func (UnimplementedLifecycleServiceServer) ExportPractice(*ExportPracticeRequest, grpc.ServerStreamingServer[ExportPracticeResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportPractice not implemented")
+}
+func (UnimplementedLifecycleServiceServer) DestroyPractice(context.Context, *DestroyPracticeRequest) (*PracticeExit, error) {
+	return nil, status.Error(codes.Unimplemented, "method DestroyPractice not implemented")
 }
 func (UnimplementedLifecycleServiceServer) mustEmbedUnimplementedLifecycleServiceServer() {}
 func (UnimplementedLifecycleServiceServer) testEmbeddedByValue()                          {}
@@ -518,6 +641,107 @@ func _LifecycleService_GetCertificateKeys_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LifecycleService_RequestPracticeExit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RequestPracticeExitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LifecycleServiceServer).RequestPracticeExit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LifecycleService_RequestPracticeExit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LifecycleServiceServer).RequestPracticeExit(ctx, req.(*RequestPracticeExitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LifecycleService_CancelPracticeExit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelPracticeExitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LifecycleServiceServer).CancelPracticeExit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LifecycleService_CancelPracticeExit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LifecycleServiceServer).CancelPracticeExit(ctx, req.(*CancelPracticeExitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LifecycleService_ApprovePracticeExit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApprovePracticeExitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LifecycleServiceServer).ApprovePracticeExit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LifecycleService_ApprovePracticeExit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LifecycleServiceServer).ApprovePracticeExit(ctx, req.(*ApprovePracticeExitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LifecycleService_GetPracticeExit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPracticeExitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LifecycleServiceServer).GetPracticeExit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LifecycleService_GetPracticeExit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LifecycleServiceServer).GetPracticeExit(ctx, req.(*GetPracticeExitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LifecycleService_ExportPractice_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportPracticeRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LifecycleServiceServer).ExportPractice(m, &grpc.GenericServerStream[ExportPracticeRequest, ExportPracticeResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LifecycleService_ExportPracticeServer = grpc.ServerStreamingServer[ExportPracticeResponse]
+
+func _LifecycleService_DestroyPractice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DestroyPracticeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LifecycleServiceServer).DestroyPractice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LifecycleService_DestroyPractice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LifecycleServiceServer).DestroyPractice(ctx, req.(*DestroyPracticeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LifecycleService_ServiceDesc is the grpc.ServiceDesc for LifecycleService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -573,7 +797,33 @@ var LifecycleService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetCertificateKeys",
 			Handler:    _LifecycleService_GetCertificateKeys_Handler,
 		},
+		{
+			MethodName: "RequestPracticeExit",
+			Handler:    _LifecycleService_RequestPracticeExit_Handler,
+		},
+		{
+			MethodName: "CancelPracticeExit",
+			Handler:    _LifecycleService_CancelPracticeExit_Handler,
+		},
+		{
+			MethodName: "ApprovePracticeExit",
+			Handler:    _LifecycleService_ApprovePracticeExit_Handler,
+		},
+		{
+			MethodName: "GetPracticeExit",
+			Handler:    _LifecycleService_GetPracticeExit_Handler,
+		},
+		{
+			MethodName: "DestroyPractice",
+			Handler:    _LifecycleService_DestroyPractice_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ExportPractice",
+			Handler:       _LifecycleService_ExportPractice_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "carekeep/records/v1/lifecycle.proto",
 }

@@ -137,6 +137,10 @@ var keeping = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_ERASURES_READ,
 	accessv1.Permission_PERMISSION_ERASURES_REQUEST,
 	accessv1.Permission_PERMISSION_ERASURES_DECIDE,
+	accessv1.Permission_PERMISSION_PRACTICE_EXIT_READ,
+	accessv1.Permission_PERMISSION_PRACTICE_EXIT_REQUEST,
+	accessv1.Permission_PERMISSION_PRACTICE_EXIT_APPROVE,
+	accessv1.Permission_PERMISSION_PRACTICE_EXPORT,
 }
 
 // superadmin runs the installation and sees no patient: practices, other

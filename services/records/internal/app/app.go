@@ -47,6 +47,7 @@ type App struct {
 	keys   *keys.Keys
 	relay  *outbox.Relay
 	upkeep *upkeep.Upkeep
+	life   *life.Life
 }
 
 // New connects and builds everything. It does not wait for database, transit or
@@ -68,7 +69,8 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 		return nil, err
 	}
 	a.relay = outbox.NewRelay(a.pool, s.Broker, identity, name)
-	a.access = pg.NewAccess(a.pool, pg.Options{Append: outbox.Append, Committed: a.relay.Poke})
+	closed := life.NewClosed()
+	a.access = pg.NewAccess(a.pool, pg.Options{Append: outbox.Append, Committed: a.relay.Poke, Guard: closed.Guard})
 	a.keys = keys.New(a.vault, a.access, keys.Options{
 		TTL: time.Duration(s.Keys.CacheSeconds) * time.Second, Max: s.Keys.CacheMax, Now: o.Now,
 	})
@@ -85,8 +87,8 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	recordsv1.RegisterKeysServiceServer(a.Server, api.NewKeys(a.upkeep))
 	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(
 		chart.New(a.access, a.keys, o.Now), intake.New(a.access, a.keys, s.Imports, o.Now)))
-	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(
-		life.New(a.access, a.keys, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), o.Now)))
+	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)
+	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
 	return a, nil
 }
 
@@ -99,6 +101,7 @@ func (a *App) Run(ctx context.Context) error {
 	var relayed error
 	relay.Go(func() { relayed = a.relay.Run(background) })
 	work.Go(func() { a.upkeep.Run(working) })
+	work.Go(func() { a.life.WatchClosed(working) })
 	served := a.Server.Serve(ctx)
 	rest()
 	work.Wait()

@@ -349,6 +349,7 @@ var patientTables = map[string]string{
 	"practices": "nobody's: the practice's", "practice_key_versions": "nobody's: the practice's",
 	"key_jobs": "nobody's: the practice's; a scrub that runs names where it is",
 	"outbox":   "nobody's: events on their way to the audit log", "goose_outbox": "nobody's", "goose_records": "nobody's",
+	"practice_exits": "nobody's: the practice's",
 }
 
 func TestNoTableIsForgottenByErasure(t *testing.T) {

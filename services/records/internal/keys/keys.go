@@ -215,6 +215,12 @@ func (k *Keys) Keep(practice uuid.UUID, key *envelope.Key) { k.ring.Put(practice
 // when its time in their caches ends (Options.TTL).
 func (k *Keys) Drop(practice, id uuid.UUID) { k.ring.Drop(practice, id) }
 
+// DropAll overwrites the keys of a practice in memory that were destroyed.
+func (k *Keys) DropAll(practice uuid.UUID) {
+	k.practices.Invalidate(practice)
+	k.ring.DropAll(practice)
+}
+
 // Get returns a data key; the caller releases it.
 func (k *Keys) Get(ctx context.Context, practice uuid.UUID, w Wrapped) (*envelope.Key, error) {
 	key, _, err := k.ring.Get(withOwners(ctx, w), practice, w.ID, w.Blob)

@@ -33,13 +33,15 @@ type Notary interface {
 type Life struct {
 	access *pg.Access
 	keys   *keys.Keys
+	vault  Vault
 	notary Notary
+	closed *Closed
 	now    func() time.Time
 }
 
-// New makes a Life; now is the server's clock.
-func New(access *pg.Access, k *keys.Keys, n Notary, now func() time.Time) *Life {
-	return &Life{access: access, keys: k, notary: n, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
+// New makes a Life; now is the server's clock. closed is the guard of the same access.
+func New(access *pg.Access, k *keys.Keys, v Vault, n Notary, closed *Closed, now func() time.Time) *Life {
+	return &Life{access: access, keys: k, vault: v, notary: n, closed: closed, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
 }
 
 var (

@@ -1,0 +1,175 @@
+package life
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/carekeep/carekeep/libs/envelope"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/keys"
+	"github.com/carekeep/carekeep/services/records/internal/store"
+)
+
+// exporter writes one practice.
+type exporter struct {
+	*Life
+	practice uuid.UUID
+	write    func([]byte) error
+	digest   hash.Hash
+	rows     map[string]int64
+	buffer   bytes.Buffer
+}
+
+const (
+	exportPage  = 200
+	exportChunk = 256 << 10
+)
+
+func (x *exporter) run(ctx context.Context) error {
+	for after := (store.VersionKey{}); ; {
+		var page []store.Document
+		err := x.access.Do(ctx, pg.Unit{
+			Practice: x.practice, Alone: true,
+			Queue: func(b *pgx.Batch) { store.ExportVersions(b, x.practice, after, exportPage, &page) },
+		})
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		if err := x.page(ctx, page); err != nil {
+			return err
+		}
+		last := page[len(page)-1]
+		after = store.VersionKey{Type: last.Type, ID: last.ID, Version: last.Version}
+	}
+	var teams []string
+	err := x.access.Do(ctx, pg.Unit{
+		Practice: x.practice, Alone: true, Queue: func(b *pgx.Batch) { store.ExportTeams(b, x.practice, &teams) },
+	})
+	if err != nil {
+		return err
+	}
+	for _, line := range teams {
+		if err := x.line("care_team", `{"careTeam":`+line+`}`); err != nil {
+			return err
+		}
+	}
+	return x.flush()
+}
+
+func (x *exporter) page(ctx context.Context, page []store.Document) error {
+	list := make([]keys.Wrapped, len(page))
+	for i, d := range page {
+		list[i] = keys.Wrapped{ID: d.KeyID, Patient: d.Patient, Blob: d.Wrapped}
+	}
+	ring, err := x.keys.GetAll(ctx, x.practice, list)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, key := range ring {
+			key.Release()
+		}
+	}()
+	for _, d := range page {
+		text, err := x.version(d, ring[d.KeyID])
+		if err != nil {
+			return err
+		}
+		if err := x.line("versions", text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// version is the line of one version; of a deleted one only that it is.
+func (x *exporter) version(d store.Document, key *envelope.Key) (string, error) {
+	resource := []byte("null")
+	if !d.Deleted {
+		var err error
+		resource, err = key.Open(envelope.Binding{
+			Practice: x.practice, Patient: d.Patient, Type: d.Type, ID: d.ID, Version: d.Version, KeyID: d.KeyID,
+		}, d.Sealed)
+		if err != nil {
+			return "", err
+		}
+		if bytes.ContainsAny(resource, "\r\n") { // a line holds one resource; its spaces carry nothing
+			var compact bytes.Buffer
+			if err := json.Compact(&compact, resource); err != nil {
+				return "", fmt.Errorf("a stored document is no JSON")
+			}
+			resource = compact.Bytes()
+		}
+	}
+	head := `{"type":"` + d.Type + `","id":"` + d.ID.String() + `","patient":"` + d.Patient.String() + `","version":` + strconv.FormatInt(d.Version, 10) +
+		`,"updated":"` + d.Updated.UTC().Format(time.RFC3339Nano) + `","resource":`
+	return head + string(resource) + "}", nil
+}
+
+func (x *exporter) line(kind, text string) error {
+	x.rows[kind]++
+	x.buffer.WriteString(text)
+	x.buffer.WriteByte('\n')
+	if x.buffer.Len() < exportChunk {
+		return nil
+	}
+	return x.flush()
+}
+
+func (x *exporter) flush() error {
+	if x.buffer.Len() == 0 {
+		return nil
+	}
+	chunk := bytes.Clone(x.buffer.Bytes())
+	x.buffer.Reset()
+	x.digest.Write(chunk)
+	for len(chunk) > 0 { // one resource may be larger than a message
+		n := min(len(chunk), exportChunk)
+		if err := x.write(chunk[:n]); err != nil {
+			return err
+		}
+		chunk = chunk[n:]
+	}
+	return nil
+}
+
+// Closed is the set of practices that have left.
+type Closed struct {
+	mu   sync.RWMutex
+	list map[uuid.UUID]bool
+}
+
+// NewClosed makes an empty set.
+func NewClosed() *Closed { return &Closed{list: map[uuid.UUID]bool{}} }
+
+// Guard refuses whoever asks for a practice that has left (pg.Options.Guard).
+func (c *Closed) Guard(practice uuid.UUID) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if !c.list[practice] {
+		return nil
+	}
+	return errs.New(errs.KindPrecondition, "PRACTICE_CLOSED", "This practice has left: its records were exported and destroyed.")
+}
+
+// add reports whether the practice is new in the set.
+func (c *Closed) add(practice uuid.UUID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.list[practice]
+	c.list[practice] = true
+	return !known
+}
