@@ -21,6 +21,8 @@ type commands struct {
 	Audit   audit       `cmd:"" help:"Read, export and verify the log of every access."`
 	Keys    keyCommands `cmd:"" help:"Rotate, rewrap and destroy the practice's keys, and scrub its store."`
 	Backup  backup      `cmd:"" help:"Back up and restore the database cluster."`
+
+	Certificate certificates `cmd:"" help:"Verify certificates of destruction."`
 }
 
 // Exit statuses; 1 is also that of a log that is not whole.

@@ -295,8 +295,7 @@ const (
 	Action_ACTION_ALERT Action = 28
 	// A legal hold that is placed or released.
 	Action_ACTION_HOLD_CHANGE Action = 38
-	// A patient whose keys and records are destroyed. The audit service destroys the key of
-	// the patient's entries when it appends such an event.
+	// A patient whose keys and records are destroyed; the event carries the certificate.
 	Action_ACTION_ERASE Action = 39
 	// An erasure that is asked for, refused or granted.
 	Action_ACTION_ERASURE_CHANGE Action = 40

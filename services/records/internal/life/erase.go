@@ -169,8 +169,7 @@ func (l *Life) carryOut(ctx context.Context, practice uuid.UUID, e store.Erasure
 	return nil
 }
 
-// erased is the event that the audit service acts on: it destroys the key of the
-// patient's entries.
+// erased is the event that carries the certificate into the log.
 func erased(ctx context.Context, e store.Erasure, gone store.Toll) *auditv1.Event {
 	var rows int64
 	for _, n := range gone.Rows {
