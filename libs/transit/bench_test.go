@@ -60,3 +60,35 @@ func BenchmarkFieldOpen(b *testing.B) {
 		require.Greater(b, each["transit"]/each["envelope"], 20.0)
 	}
 }
+
+// BenchmarkRewrap compares rewrapping wrapped keys in batches with one call for each
+// (target: 10,000 keys a minute).
+func BenchmarkRewrap(b *testing.B) {
+	records := client(b, devtransit.ForTest(b), "records")
+	ctx := context.Background()
+	name := envelope.KeyName(uuid.New())
+	require.NoError(b, records.CreateKey(ctx, name, "aes256-gcm96"))
+	const many = 500
+	wrapped, err := records.Encrypt(ctx, name, make([][]byte, many))
+	require.NoError(b, err)
+	require.NoError(b, records.RotateKey(ctx, name))
+	perMinute := map[string]float64{}
+	measure := func(name string, rewrap func() (int, error)) {
+		b.Run(name, func(b *testing.B) {
+			start, keys := time.Now(), 0
+			for b.Loop() {
+				n, err := rewrap()
+				require.NoError(b, err)
+				keys += n
+			}
+			perMinute[name] = float64(keys) / time.Since(start).Minutes()
+			b.ReportMetric(perMinute[name], "keys/min")
+		})
+	}
+	measure("batch", func() (int, error) { _, err := records.Rewrap(ctx, name, wrapped); return many, err })
+	measure("each", func() (int, error) { _, err := records.Rewrap(ctx, name, wrapped[:1]); return 1, err })
+	if perMinute["each"] > 0 {
+		b.Logf("batches %.0f keys/min, each alone %.0f keys/min: %.1f times", perMinute["batch"], perMinute["each"], perMinute["batch"]/perMinute["each"])
+		require.Greater(b, perMinute["batch"], 10_000.0)
+	}
+}
