@@ -359,3 +359,18 @@ func TestDTD22_KeysRPCsArePermissionedAndKeptApart(t *testing.T) {
 		}
 	}
 }
+
+// What a legal hold is about is sealed with the patient's key too, and goes with it.
+func TestDTD20_LegalHoldsMoveToTheNewKey(t *testing.T) {
+	t.Parallel()
+	l := newLife(t)
+	f := l.file(l.doctor())
+	placed := l.place(l.first, f.patient)
+	j, err := l.keys.RotateDataKey(l.as(l.first), &recordsv1.RotateDataKeyRequest{Patient: f.patient})
+	require.Equal(t, recordsv1.KeyJob_STATE_DONE, l.finished(l.first, j, err).GetState())
+	require.Len(t, l.sql("SELECT FROM data_keys WHERE patient_id = $1", f.patientID), 1)
+	list, err := l.client.ListLegalHolds(l.as(l.first), &recordsv1.ListLegalHoldsRequest{})
+	require.NoError(t, err)
+	require.Len(t, list.GetLegalHolds(), 1)
+	require.Equal(t, placed.GetMatter(), list.GetLegalHolds()[0].GetMatter())
+}

@@ -44,7 +44,7 @@ func (l *Life) Place(ctx context.Context, patient uuid.UUID, reason int16, matte
 		return Hold{}, err
 	}
 	defer key.Release()
-	if h.Sealed, err = key.Seal(holdBinding(v.Practice, h.Hold), []byte(matter)); err != nil {
+	if h.Sealed, err = key.Seal(HoldBinding(v.Practice, h.Hold), []byte(matter)); err != nil {
 		return Hold{}, err
 	}
 	var done bool
@@ -148,11 +148,12 @@ func (l *Life) openHold(ctx context.Context, practice uuid.UUID, row store.Hold)
 		return Hold{}, err
 	}
 	defer key.Release()
-	matter, err := key.Open(holdBinding(practice, row), row.Sealed)
+	matter, err := key.Open(HoldBinding(practice, row), row.Sealed)
 	return Hold{Hold: row, Matter: string(matter)}, err
 }
 
-func holdBinding(practice uuid.UUID, h store.Hold) envelope.Binding {
+// HoldBinding is what the sealed matter of a hold is bound to.
+func HoldBinding(practice uuid.UUID, h store.Hold) envelope.Binding {
 	return envelope.Binding{Practice: practice, Patient: h.Patient, Type: holdType, ID: h.ID, Version: 1, KeyID: h.KeyID}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
+	"github.com/carekeep/carekeep/services/records/internal/life"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
@@ -252,7 +253,10 @@ func aboutDocument(row store.Document) func(*auditv1.Event) {
 // end deletes the old key once nothing is sealed with it. Where something is, of a kind that this job does
 // not know or that came meanwhile, the key stays and the job goes on with the next turn.
 func (r *resealing) end(ctx context.Context) error {
-	if len(r.broken) > 0 {
+	if err := r.holds(ctx); err != nil {
+		return err
+	}
+	if r.job.Broken > 0 {
 		return r.finish(ctx, *r.job, store.JobBroken)
 	}
 	var dropped bool
@@ -275,6 +279,46 @@ func (r *resealing) end(ctx context.Context) error {
 		return err
 	}
 	r.keys.Forget(j.Practice, r.old.ID())
+	return nil
+}
+
+// holds puts the matters of the patient's legal holds under the new key.
+func (r *resealing) holds(ctx context.Context) error {
+	var list []store.Hold
+	err := r.access.Do(ctx, pg.Unit{Practice: r.job.Practice, Queue: func(b *pgx.Batch) {
+		store.HoldsUnder(b, r.job.Practice, r.patient, r.old.ID(), &list)
+	}})
+	if err != nil {
+		return err
+	}
+	for _, h := range list {
+		matter, err := r.old.Open(life.HoldBinding(r.job.Practice, h), h.Sealed)
+		if err != nil {
+			r.job.Broken++
+			if err := r.alarm(ctx, err, evidence.Resource("legalHolds/"+h.ID.String(), 0)); err != nil {
+				return err
+			}
+			continue
+		}
+		binding := h
+		binding.KeyID = r.fresh.ID()
+		sealed, err := r.fresh.Seal(life.HoldBinding(r.job.Practice, binding), matter)
+		clear(matter)
+		if err != nil {
+			return err
+		}
+		var done bool
+		err = r.access.Do(ctx, pg.Unit{
+			Practice: r.job.Practice,
+			Queue:    func(b *pgx.Batch) { store.ResealHold(b, r.job.Practice, h, r.fresh.ID(), sealed, &done) },
+			Decide: func() ([]*auditv1.Event, error) {
+				return []*auditv1.Event{evidence.From(ctx).Event(aboutKey(r.fresh.ID(), r.patient), evidence.Count(1))}, nil
+			},
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
