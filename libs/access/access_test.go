@@ -75,6 +75,8 @@ func TestDH15_EveryRPCDeclaresPermission(t *testing.T) {
 		authv1.GuardService_ResetPassword_FullMethodName:         true,
 		authv1.MessageService_ReceiveSms_FullMethodName:          true,
 		recordsv1.RecordsService_ListOwners_FullMethodName:       true,
+		recordsv1.FhirService_Capabilities_FullMethodName:        true,
+		recordsv1.FhirService_SmartConfiguration_FullMethodName:  true,
 	}, anonymous)
 }
 

@@ -34,7 +34,7 @@ func NewGateway(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
-	handler, err := newPaths(conns, s, now)
+	handler, err := newPaths(conns, s, fhirTransport(identity), now)
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -74,6 +74,16 @@ func (g *Gateway) dial(s Settings, identity *mtls.Source) (map[accessv1.Service]
 	return conns, nil
 }
 
+// fhirTransport connects to the FHIR API of records as gRPC connects to its port.
+func fhirTransport(identity *mtls.Source) *http.Transport {
+	protocols := &http.Protocols{}
+	protocols.SetHTTP2(true)
+	return &http.Transport{
+		TLSClientConfig: identity.ClientTLS(accessv1.Service_SERVICE_RECORDS), Protocols: protocols,
+		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 5 * time.Minute, DisableCompression: true,
+	}
+}
+
 // paths serves exact paths itself and leaves all else to the API, which also
 // answers for what does not exist. http.ServeMux would redirect unclean paths.
 type paths struct {
@@ -81,8 +91,8 @@ type paths struct {
 	api   http.Handler
 }
 
-func newPaths(conns map[accessv1.Service]grpc.ClientConnInterface, s Settings, now func() time.Time) (*paths, error) {
-	api, err := rest.New(conns, s.Limits, s.AllowedOrigins)
+func newPaths(conns map[accessv1.Service]grpc.ClientConnInterface, s Settings, fhir http.RoundTripper, now func() time.Time) (*paths, error) {
+	api, err := rest.New(conns, s.Limits, s.AllowedOrigins, rest.FHIR{Address: s.Upstreams.FHIR, Transport: fhir})
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}

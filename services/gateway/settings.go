@@ -30,15 +30,17 @@ type Settings struct {
 type Upstreams struct {
 	Auth    string `yaml:"auth" config:"required"`
 	Records string `yaml:"records" config:"required"`
-	Audit   string `yaml:"audit" config:"required"`
-	Backup  string `yaml:"backup" config:"required"`
+	// FHIR is the FHIR API of records, which is HTTP.
+	FHIR   string `yaml:"fhir" config:"required"`
+	Audit  string `yaml:"audit" config:"required"`
+	Backup string `yaml:"backup" config:"required"`
 }
 
 // Validate refuses what would serve wrongly or not at all.
 func (s *Settings) Validate() error {
 	problems := []error{hostPort("listen", s.Listen)}
 	for name, address := range map[string]string{
-		"upstreams.auth": s.Upstreams.Auth, "upstreams.records": s.Upstreams.Records,
+		"upstreams.auth": s.Upstreams.Auth, "upstreams.records": s.Upstreams.Records, "upstreams.fhir": s.Upstreams.FHIR,
 		"upstreams.audit": s.Upstreams.Audit, "upstreams.backup": s.Upstreams.Backup,
 	} {
 		problems = append(problems, hostPort(name, address))

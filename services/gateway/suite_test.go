@@ -75,6 +75,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 		Audit: s.upstream(accessv1.Service_SERVICE_AUDIT, keys, func(srv *server.Server) {
 			auditv1.RegisterAuditServiceServer(srv, auditv1.UnimplementedAuditServiceServer{})
 		}),
+		FHIR: "127.0.0.1:1",
 		Backup: s.upstream(accessv1.Service_SERVICE_BACKUP, keys, func(srv *server.Server) {
 			backupv1.RegisterBackupServiceServer(srv, s.backup)
 		}),

@@ -33,6 +33,7 @@ type Client struct {
 	token   string
 	device  string
 	purpose string
+	match   string // If-Match of the one request
 }
 
 // New makes a client without a session.
@@ -135,6 +136,23 @@ func (c *Client) Send(ctx context.Context, method, path string, body proto.Messa
 		content = bytes.NewReader(raw)
 	}
 	response, err := c.do(ctx, method, path, "application/json", content)
+	return read(method, path, response, err)
+}
+
+// FHIR sends a FHIR resource, or nothing where it is nil, and returns whatever comes back.
+// match is an ETag for If-Match, "" for none.
+func (c *Client) FHIR(ctx context.Context, method, path string, resource []byte, match string) (*Answer, error) {
+	var content io.Reader
+	if resource != nil {
+		content = bytes.NewReader(resource)
+	}
+	with := *c
+	with.match = match
+	response, err := with.do(ctx, method, "/fhir/R4"+path, "application/fhir+json", content)
+	return read(method, path, response, err)
+}
+
+func read(method, path string, response *http.Response, err error) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +180,9 @@ func (c *Client) do(ctx context.Context, method, path, kind string, content io.R
 	}
 	if c.purpose != "" {
 		request.Header.Set("X-Purpose-Of-Use", c.purpose)
+	}
+	if c.match != "" {
+		request.Header.Set("If-Match", c.match)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {

@@ -88,6 +88,8 @@ func (p *Place) serviceConfig(service, identity, role string) tree {
 	switch service {
 	case "auth":
 		maps.Copy(config, p.authConfig())
+	case "records":
+		maps.Copy(config, tree{"fhir": tree{"listen": p.Address("fhir"), "base": p.URL() + "/fhir/R4"}})
 	case "audit":
 		maps.Copy(config, tree{"checkpoint_dir": p.Checkpoints(), "log_name": "carekeep.local/audit"})
 	case "backup":
@@ -128,7 +130,7 @@ func (p *Place) gatewayConfig() tree {
 		"tls":          tree{"certificate": edge.Certificate, "key": edge.Key},
 		"mesh":         p.identity("gateway"),
 		"upstreams": tree{
-			"auth": p.Address("auth"), "records": p.Address("records"), "audit": p.Address("audit"), "backup": p.Address("backup"),
+			"auth": p.Address("auth"), "records": p.Address("records"), "fhir": p.Address("fhir"), "audit": p.Address("audit"), "backup": p.Address("backup"),
 		},
 	}
 }

@@ -19,6 +19,7 @@ type Ports struct {
 	Mail     int `json:"mail" name:"mail-port" default:"8026" env:"CAREKEEP_MAIL_PORT" help:"Port of the inbox's SMTP server."`
 	Auth     int `json:"auth" name:"auth-port" default:"8101" env:"CAREKEEP_AUTH_PORT" help:"Port of the auth service."`
 	Records  int `json:"records" name:"records-port" default:"8102" env:"CAREKEEP_RECORDS_PORT" help:"Port of the records service."`
+	FHIR     int `json:"fhir" name:"fhir-port" default:"8112" env:"CAREKEEP_FHIR_PORT" help:"Port of the FHIR API of the records service, behind the gateway."`
 	Audit    int `json:"audit" name:"audit-port" default:"8103" env:"CAREKEEP_AUDIT_PORT" help:"Port of the audit service."`
 	Backup   int `json:"backup" name:"backup-port" default:"8104" env:"CAREKEEP_BACKUP_PORT" help:"Port of the backup service."`
 	Postgres int `json:"postgres" name:"postgres-port" default:"8132" env:"CAREKEEP_POSTGRES_PORT" help:"Port of PostgreSQL."`
@@ -36,7 +37,7 @@ func (p *Ports) each() []struct {
 		port *int
 	}{
 		{"gateway", &p.Gateway}, {"inbox", &p.Inbox}, {"mail", &p.Mail},
-		{"auth", &p.Auth}, {"records", &p.Records}, {"audit", &p.Audit}, {"backup", &p.Backup},
+		{"auth", &p.Auth}, {"records", &p.Records}, {"fhir", &p.FHIR}, {"audit", &p.Audit}, {"backup", &p.Backup},
 		{"postgres", &p.Postgres}, {"broker", &p.Broker}, {"transit", &p.Transit},
 	}
 }

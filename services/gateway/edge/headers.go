@@ -63,14 +63,15 @@ func cors(origins []string, next http.Handler) http.Handler {
 			return
 		}
 		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate, X-Trace-Id")
+		h.Set("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate, X-Trace-Id, ETag, Last-Modified, Location")
 		if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 			next.ServeHTTP(w, r)
 			return
 		}
 		Of(r.Context()).Route = "preflight"
-		h.Set("Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Purpose-Of-Use, X-Background, X-Device-Token")
+		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Purpose-Of-Use, X-Background, X-Device-Token, "+
+			"If-Match, If-None-Match, If-Modified-Since, If-None-Exist, Prefer")
 		h.Set("Access-Control-Max-Age", "600")
 		w.WriteHeader(http.StatusNoContent)
 	})

@@ -9,6 +9,8 @@ import (
 type Limits struct {
 	// JSONBytes bounds the body of every request but an import.
 	JSONBytes int64 `yaml:"json_bytes"`
+	// FHIRBytes bounds the body of a request below /fhir/R4.
+	FHIRBytes int64 `yaml:"fhir_bytes"`
 	// ResponseBytes bounds one message from a service.
 	ResponseBytes int `yaml:"response_bytes"`
 	HeaderBytes   int `yaml:"header_bytes"`
@@ -43,8 +45,11 @@ func (l *Limits) Validate() error {
 	if l.JSONBytes == 0 {
 		l.JSONBytes = 1 << 20
 	}
-	if l.JSONBytes < 0 {
-		return fmt.Errorf("json_bytes is %d; use a positive number or leave it out", l.JSONBytes)
+	if l.FHIRBytes == 0 {
+		l.FHIRBytes = 8 << 20
+	}
+	if l.JSONBytes < 0 || l.FHIRBytes < 0 {
+		return fmt.Errorf("json_bytes is %d and fhir_bytes %d; use positive numbers or leave them out", l.JSONBytes, l.FHIRBytes)
 	}
 	for _, s := range settings {
 		if *s.value == 0 {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/libs/outcome"
 	"github.com/carekeep/carekeep/services/gateway/edge"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 )
@@ -37,9 +38,13 @@ var statusOfReason = map[string]int{
 	reasonStalled:     http.StatusRequestTimeout,
 }
 
-// Fail answers with an error as google.rpc.Status JSON, at any point before the
+// Fail answers with an error as google.rpc.Status JSON, below /fhir/R4 as an OperationOutcome, at any point before the
 // first byte of an answer.
 func Fail(w http.ResponseWriter, r *http.Request, err error) {
+	if isFHIR(r.URL.Path) {
+		outcome.Write(w, note(r.Context(), classify(err)).Err())
+		return
+	}
 	st := note(r.Context(), classify(err))
 	body, failed := codec{}.Marshal(st.Proto())
 	if failed != nil {

@@ -22,18 +22,19 @@ import (
 	"github.com/carekeep/carekeep/services/gateway/edge"
 )
 
-// API is the handler of everything below /v1.
+// API is the handler of everything below /v1 and /fhir/R4.
 type API struct {
 	mux     *runtime.ServeMux
 	routes  map[string]Route
 	limits  edge.Limits
 	origins origins
 	probes  *probes
+	fhir    *passage
 }
 
 // New makes the API over one connection for each service. Pages of the allowed
 // origins may sign in for bearer tokens.
-func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits, allowed []string) (*API, error) {
+func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits, allowed []string, fhir FHIR) (*API, error) {
 	routes, err := Routes()
 	if err != nil {
 		return nil, err
@@ -61,6 +62,8 @@ func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits
 		runtime.WithForwardResponseOption(setCookies),
 		runtime.WithMiddlewares(a.enter),
 	)
+	auth := authv1.NewAuthServiceClient(conns[accessv1.Service_SERVICE_AUTH])
+	a.fhir = newPassage(fhir, &admitted{service: accessv1.Service_SERVICE_RECORDS, auth: auth}, limits)
 	return a, a.register(conns)
 }
 
@@ -104,6 +107,10 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !utf8.ValidString(r.URL.Path) {
 		Fail(w, r, errs.New(errs.KindInvalid, reasonParameter, "the path is not valid UTF-8"))
+		return
+	}
+	if isFHIR(r.URL.Path) {
+		a.fhir.serve(w, r, a.take(r))
 		return
 	}
 	a.mux.ServeHTTP(w, a.take(r))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 )
 
 // object is a JSON object; encoding/json writes its keys in order, which makes the document reproducible.
@@ -34,6 +35,9 @@ func merge(parts []string) (object, error) {
 		if err := json.Unmarshal([]byte(text), &part); err != nil {
 			return nil, fmt.Errorf("generated document: %w", err)
 		}
+		if isFHIR(part.Paths) {
+			continue
+		}
 		for path, item := range part.Paths {
 			if err := addPath(paths, path, item.(object)); err != nil {
 				return nil, err
@@ -60,4 +64,14 @@ func encode(doc object) (string, error) {
 		return "", fmt.Errorf("write the document: %w", err)
 	}
 	return out.String(), nil
+}
+
+// isFHIR tells the document of the FHIR API, which describes itself by its CapabilityStatement.
+func isFHIR(paths object) bool {
+	for path := range paths {
+		if strings.HasPrefix(path, "/fhir/") {
+			return true
+		}
+	}
+	return false
 }

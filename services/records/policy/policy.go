@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -91,6 +92,61 @@ var updates = map[string]accessv1.Permission{
 	"Appointment":       accessv1.Permission_PERMISSION_APPOINTMENTS_UPDATE,
 }
 
+// creations and deletions are likewise for creating and deleting.
+var (
+	creations = map[string]accessv1.Permission{
+		"Patient":           accessv1.Permission_PERMISSION_PATIENTS_CREATE,
+		"DocumentReference": accessv1.Permission_PERMISSION_NOTES_CREATE,
+		"MedicationRequest": accessv1.Permission_PERMISSION_PRESCRIPTIONS_CREATE,
+		"Appointment":       accessv1.Permission_PERMISSION_APPOINTMENTS_CREATE,
+	}
+	deletions = map[string]accessv1.Permission{
+		"Patient":           accessv1.Permission_PERMISSION_PATIENTS_DELETE,
+		"DocumentReference": accessv1.Permission_PERMISSION_NOTES_DELETE,
+		"MedicationRequest": accessv1.Permission_PERMISSION_PRESCRIPTIONS_DELETE,
+		"Appointment":       accessv1.Permission_PERMISSION_APPOINTMENTS_DELETE,
+	}
+)
+
+// Change is what is done to a raw resource.
+type Change int
+
+// The changes there are.
+const (
+	Create Change = iota
+	Update
+	Delete
+)
+
+var own = []map[string]accessv1.Permission{Create: creations, Update: updates, Delete: deletions}
+
+// HasOwn reports whether a change of a type has a permission of its own.
+func HasOwn(change Change, resourceType string) bool {
+	_, ok := own[change][resourceType]
+	return ok
+}
+
+// CheckChange refuses a caller who lacks what a change of a type takes, beyond the
+// permission of the RPC: reading all of it, for who cannot see a value must neither overwrite
+// nor take it away; what the typed messages ask for, where there is one; and for the
+// directory, which is everybody's, a permission of its own. A place on the care team is
+// asked for besides (internal/interact).
+func CheckChange(held access.Permissions, change Change, resourceType string) error {
+	needed := slices.Clone(ReadPermissions(resourceType))
+	if p, ok := own[change][resourceType]; ok {
+		needed = append(needed, p)
+	}
+	if slices.Equal(ReadPermissions(resourceType), []accessv1.Permission{accessv1.Permission_PERMISSION_DIRECTORY_READ}) {
+		needed = append(needed, accessv1.Permission_PERMISSION_DIRECTORY_WRITE)
+	}
+	for _, p := range needed {
+		if !held.Has(p) {
+			return errs.New(errs.KindDenied, "TYPE_NOT_PERMITTED", fmt.Sprintf("Writing this type of resource takes %s.", p))
+		}
+	}
+	return nil
+}
+
 // MayUpdate reports whether the permissions allow to change resources of a type
 // whoever's patient it is. No permission does for types that have no typed message:
 // they are changed by import alone, by those who treat the patient.
@@ -114,7 +170,7 @@ func ReadPermissions(resourceType string) []accessv1.Permission {
 // than by an option in a proto file.
 func Enforced() access.Permissions {
 	// Which patients a caller sees, not what of them (internal/chart).
-	p := access.NewPermissions(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE)
+	p := access.NewPermissions(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE, accessv1.Permission_PERMISSION_DIRECTORY_WRITE)
 	for _, x := range otherTypes {
 		p.Add(x)
 	}

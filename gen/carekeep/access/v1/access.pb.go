@@ -718,6 +718,15 @@ const (
 	Permission_PERMISSION_KEYS_REWRAP Permission = 232
 	Permission_PERMISSION_KEYS_TRIM   Permission = 233
 	Permission_PERMISSION_STORE_SCRUB Permission = 234
+	// Writing raw FHIR. Each opens its interactions; the type of the resource asks for more
+	// (services/records/policy), and a chart for a place on its care team.
+	Permission_PERMISSION_FHIR_CREATE Permission = 300
+	Permission_PERMISSION_FHIR_UPDATE Permission = 301
+	Permission_PERMISSION_FHIR_DELETE Permission = 302
+	// Opens bundles, of which every entry takes what its interaction takes.
+	Permission_PERMISSION_FHIR_PROCESS Permission = 303
+	// Writing what belongs to the practice and to no patient: practitioners, places, medicines.
+	Permission_PERMISSION_DIRECTORY_WRITE Permission = 304
 )
 
 // Enum value maps for Permission.
@@ -848,6 +857,11 @@ var (
 		232: "PERMISSION_KEYS_REWRAP",
 		233: "PERMISSION_KEYS_TRIM",
 		234: "PERMISSION_STORE_SCRUB",
+		300: "PERMISSION_FHIR_CREATE",
+		301: "PERMISSION_FHIR_UPDATE",
+		302: "PERMISSION_FHIR_DELETE",
+		303: "PERMISSION_FHIR_PROCESS",
+		304: "PERMISSION_DIRECTORY_WRITE",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":               0,
@@ -975,6 +989,11 @@ var (
 		"PERMISSION_KEYS_REWRAP":               232,
 		"PERMISSION_KEYS_TRIM":                 233,
 		"PERMISSION_STORE_SCRUB":               234,
+		"PERMISSION_FHIR_CREATE":               300,
+		"PERMISSION_FHIR_UPDATE":               301,
+		"PERMISSION_FHIR_DELETE":               302,
+		"PERMISSION_FHIR_PROCESS":              303,
+		"PERMISSION_DIRECTORY_WRITE":           304,
 	}
 )
 
@@ -1354,7 +1373,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xee%\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xa2'\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1489,7 +1508,12 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x16PERMISSION_KEYS_ROTATE\x10\xe7\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
 	"\x16PERMISSION_KEYS_REWRAP\x10\xe8\x01\x1a\x04\x98\xb5\x18\f\x12\x1f\n" +
 	"\x14PERMISSION_KEYS_TRIM\x10\xe9\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
-	"\x16PERMISSION_STORE_SCRUB\x10\xea\x01\x1a\x04\x98\xb5\x18\f:N\n" +
+	"\x16PERMISSION_STORE_SCRUB\x10\xea\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
+	"\x16PERMISSION_FHIR_CREATE\x10\xac\x02\x1a\x04\x98\xb5\x18\t\x12!\n" +
+	"\x16PERMISSION_FHIR_UPDATE\x10\xad\x02\x1a\x04\x98\xb5\x18\t\x12!\n" +
+	"\x16PERMISSION_FHIR_DELETE\x10\xae\x02\x1a\x04\x98\xb5\x18\t\x12\"\n" +
+	"\x17PERMISSION_FHIR_PROCESS\x10\xaf\x02\x1a\x04\x98\xb5\x18\t\x12%\n" +
+	"\x1aPERMISSION_DIRECTORY_WRITE\x10\xb0\x02\x1a\x04\x98\xb5\x18\t:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

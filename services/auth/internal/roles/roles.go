@@ -218,6 +218,11 @@ var doctor = set(self, staffing, careTeam, appointments, messaging, []accessv1.P
 	accessv1.Permission_PERMISSION_CLAIMS_READ,
 	accessv1.Permission_PERMISSION_DIRECTORY_READ,
 	accessv1.Permission_PERMISSION_CLINICAL_OTHER_READ,
+	accessv1.Permission_PERMISSION_FHIR_CREATE,
+	accessv1.Permission_PERMISSION_FHIR_UPDATE,
+	accessv1.Permission_PERMISSION_FHIR_DELETE,
+	accessv1.Permission_PERMISSION_FHIR_PROCESS,
+	accessv1.Permission_PERMISSION_DIRECTORY_WRITE,
 })
 
 // nurse cares for the patients of the doctors the member acts for. No national

@@ -21,7 +21,9 @@ import (
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/records/internal/api"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
+	"github.com/carekeep/carekeep/services/records/internal/fhirapi"
 	"github.com/carekeep/carekeep/services/records/internal/intake"
+	"github.com/carekeep/carekeep/services/records/internal/interact"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/life"
 	"github.com/carekeep/carekeep/services/records/internal/upkeep"
@@ -85,11 +87,24 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	}
 	a.upkeep = upkeep.New(a.pool, a.access, a.keys, a.vault, upkeep.Options{Limits: s.Upkeep, Now: o.Now, Log: o.Log})
 	recordsv1.RegisterKeysServiceServer(a.Server, api.NewKeys(a.upkeep))
-	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(
-		chart.New(a.access, a.keys, o.Now), intake.New(a.access, a.keys, s.Imports, o.Now)))
+	charts := chart.New(a.access, a.keys, o.Now)
+	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(charts, intake.New(a.access, a.keys, s.Imports, o.Now)))
 	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
+	if err := a.serveFHIR(ctx, s.FHIR, charts, o.Now); err != nil {
+		a.close()
+		return nil, err
+	}
 	return a, nil
+}
+
+// serveFHIR opens the FHIR API, which gRPC serves as well.
+func (a *App) serveFHIR(ctx context.Context, s FHIR, charts *chart.Chart, now func() time.Time) error {
+	service := fhirapi.New(fhirapi.Options{
+		Store: interact.New(a.access, a.keys, charts, now), Chart: charts, Base: s.Base, Now: now,
+	})
+	recordsv1.RegisterFhirServiceServer(a.Server, service)
+	return a.Server.ServeHTTP(ctx, s.Listen, fhirapi.Handler(service, a.Server, s.Limits))
 }
 
 // Run serves until ctx ends, then drains. The relay stops after the last RPC, so

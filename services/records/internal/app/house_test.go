@@ -120,6 +120,7 @@ type house struct {
 	client   recordsv1.RecordsServiceClient
 	keys     recordsv1.KeysServiceClient
 	address  string
+	web      string // host:port of the FHIR API
 	practice uuid.UUID
 	log      *safeBuffer
 	stop     func()
@@ -146,6 +147,7 @@ func newHouseOn(tb testing.TB, db *postgres.Server, changes ...func(*settings)) 
 		Broker:  outbox.Broker{URL: "tls://127.0.0.1:1"},
 		Transit: transit.Config{Address: street.vault.Address(), Role: "records"},
 		Imports: intake.Limits{BatchEntries: 50},
+		FHIR:    app.FHIR{Listen: "127.0.0.1:0", Base: fhirBase},
 	}
 	for _, change := range changes {
 		change(&h.settings)
@@ -163,7 +165,7 @@ func (h *house) start() {
 	require.NoError(h.t, err)
 	done := make(chan error, 1)
 	go func() { done <- records.Run(ctx) }()
-	h.address = records.Server.Addr().String()
+	h.address, h.web = records.Server.Addr().String(), records.Server.HTTPAddr().String()
 	conn, err := street.gateway.Dial(h.address, accessv1.Service_SERVICE_RECORDS)
 	require.NoError(h.t, err)
 	h.client = recordsv1.NewRecordsServiceClient(conn)

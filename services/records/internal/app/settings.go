@@ -3,12 +3,16 @@ package app
 
 import (
 	"errors"
+	"fmt"
+	"net"
+	"net/url"
 	"time"
 
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/libs/server"
 	"github.com/carekeep/carekeep/libs/transit"
+	"github.com/carekeep/carekeep/services/records/internal/fhirapi"
 	"github.com/carekeep/carekeep/services/records/internal/intake"
 	"github.com/carekeep/carekeep/services/records/internal/upkeep"
 )
@@ -22,6 +26,31 @@ type Settings struct {
 	Keys          Keys           `yaml:"keys"`
 	Imports       intake.Limits  `yaml:"imports"`
 	Upkeep        upkeep.Limits  `yaml:"upkeep"`
+	FHIR          FHIR           `yaml:"fhir" config:"required"`
+}
+
+// FHIR says where the FHIR API is served.
+type FHIR struct {
+	// Listen is where the gateway connects to, host:port.
+	Listen string `yaml:"listen" config:"required"`
+	// Base is the URL of the API as clients know it; links and Location start with it.
+	Base           string `yaml:"base" config:"required"`
+	fhirapi.Limits `yaml:",inline"`
+}
+
+// Validate implements config.Validator.
+func (f FHIR) Validate() error {
+	if _, _, err := net.SplitHostPort(f.Listen); err != nil {
+		return fmt.Errorf("listen: %q is not host:port", f.Listen)
+	}
+	u, err := url.Parse(f.Base)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.Path != fhirapi.Path || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("base: %q is not like https://clinic.example%s", f.Base, fhirapi.Path)
+	}
+	if f.ResourceBytes < 0 || f.ResourceBytes > fhirapi.MaxResourceBytes || f.BundleBytes < 0 || f.BundleBytes > fhirapi.MaxBundleBytes {
+		return fmt.Errorf("resource_bytes and bundle_bytes must be at most %d and %d", fhirapi.MaxResourceBytes, fhirapi.MaxBundleBytes)
+	}
+	return nil
 }
 
 // Keys bound how long unwrapped data keys stay in memory, and how many. Zero

@@ -1,0 +1,91 @@
+package fhirapi
+
+import (
+	"context"
+	"encoding/json"
+
+	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/services/records/internal/fhir"
+)
+
+type object = map[string]any
+
+func codes(list ...string) []object {
+	out := make([]object, len(list))
+	for i, c := range list {
+		out[i] = object{"code": c}
+	}
+	return out
+}
+
+// Capabilities implements the RPC. It is made of the tables that the interactions
+// themselves go by, and a test tries each one.
+func (s *Service) Capabilities(context.Context, *recordsv1.FhirServiceCapabilitiesRequest) (*recordsv1.FhirAnswer, error) {
+	var resources []object
+	for _, t := range fhir.StoredTypes() {
+		resources = append(resources, s.capability(t))
+	}
+	return described(object{
+		"resourceType": "CapabilityStatement", "status": "active", "kind": "instance", "date": started,
+		"fhirVersion": "4.0.1", "format": []string{"json"}, "patchFormat": []string{typePatch},
+		"software":       object{"name": "carekeep"},
+		"implementation": object{"description": "carekeep records: FHIR R4, sealed at rest", "url": s.Base},
+		"rest": []object{{
+			"mode": "server",
+			"security": object{
+				"cors":        false,
+				"description": "A session of carekeep as bearer token (POST /v1/auth:signIn), with two factors; what a caller sees follows role and care team.",
+			},
+			"documentation": "Documents are stored and come back byte for byte; version and time are in ETag and Last-Modified, and meta is the author's. " +
+				"Updates need If-Match (428 without) and create nothing (405). Search is by POST only, and parameters that are not listed are refused.",
+			"interaction": codes("transaction", "batch"),
+			"resource":    resources,
+		}},
+	})
+}
+
+// started is the date of this description: it changes with the software only.
+const started = "2026-11-26"
+
+func (s *Service) capability(resourceType string) object {
+	interactions := []string{"read", "vread", "update", "delete", "history-instance", "create", "patch"}
+	out := object{
+		"type": resourceType, "versioning": "versioned-update", "readHistory": true, "updateCreate": false,
+		"conditionalCreate": false, "conditionalRead": "full-support", "conditionalUpdate": false, "conditionalDelete": "not-supported",
+		"referencePolicy": []string{"literal", "local", "enforced"},
+	}
+	if s.Options.Search != nil {
+		if parameters := s.Options.Search.Parameters(resourceType); len(parameters) > 0 {
+			interactions = append(interactions, "search-type")
+			out["conditionalCreate"] = true
+			var list []object
+			for _, p := range parameters {
+				list = append(list, object{"name": p.Name, "type": p.Type, "documentation": p.Documentation})
+			}
+			out["searchParam"] = list
+		}
+	}
+	if resourceType == fhir.TypePatient {
+		out["operation"] = []object{{"name": "everything", "definition": "http://hl7.org/fhir/OperationDefinition/Patient-everything"}}
+	}
+	out["interaction"] = codes(interactions...)
+	return out
+}
+
+// SmartConfiguration implements the RPC. auth gives sessions and no OAuth tokens, so there
+// is no endpoint, grant or capability of SMART to name; the document says so to clients that ask.
+func (s *Service) SmartConfiguration(context.Context, *recordsv1.FhirServiceSmartConfigurationRequest) (*recordsv1.FhirAnswer, error) {
+	return described(object{
+		"capabilities": []string{}, "grant_types_supported": []string{}, "response_types_supported": []string{},
+		"scopes_supported": []string{}, "code_challenge_methods_supported": []string{},
+	})
+}
+
+func described(o object) (*recordsv1.FhirAnswer, error) {
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return nil, errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
+	}
+	return &recordsv1.FhirAnswer{Content: raw}, nil
+}
