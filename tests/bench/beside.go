@@ -13,7 +13,7 @@ import (
 )
 
 // chartTables are the tables that a lookup goes through.
-var chartTables = []string{"patients", "data_keys", "care_team", "documents", "patient_index"}
+var chartTables = []string{"patients", "data_keys", "care_team", "documents", "resource_index"}
 
 // beside shows that a lookup costs the same however many rows of other practices
 // lie in the same tables. The rows are copies of the curve's practice under new practice ids, made in the

@@ -17,6 +17,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/intake"
+	"github.com/carekeep/carekeep/services/records/internal/search"
 )
 
 // Service implements the records API.
@@ -24,10 +25,13 @@ type Service struct {
 	recordsv1.UnimplementedRecordsServiceServer
 	chart   *chart.Chart
 	imports *intake.Importer
+	search  *search.Engine
 }
 
 // New makes the service.
-func New(c *chart.Chart, i *intake.Importer) *Service { return &Service{chart: c, imports: i} }
+func New(c *chart.Chart, i *intake.Importer, s *search.Engine) *Service {
+	return &Service{chart: c, imports: i, search: s}
+}
 
 const patients = "patients/"
 

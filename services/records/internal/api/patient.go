@@ -9,6 +9,7 @@ import (
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/search"
 )
 
 func showPatient(d chart.Document) *recordsv1.Patient {
@@ -107,20 +108,20 @@ func (s *Service) SearchPatients(ctx context.Context, r *recordsv1.SearchPatient
 	if limit == 0 {
 		limit = defaultSearch
 	}
-	var term fhir.Term
+	var query *search.Query
 	switch q := r.GetQuery().(type) {
 	case *recordsv1.SearchPatientsRequest_Identifier:
-		term = chart.IdentifierTerm(q.Identifier.GetSystem(), q.Identifier.GetValue())
+		query = search.Identifier(q.Identifier.GetSystem(), q.Identifier.GetValue(), limit)
 	case *recordsv1.SearchPatientsRequest_Phone:
-		term = chart.PhoneTerm(q.Phone)
+		query = search.Phone(q.Phone, limit)
 	case *recordsv1.SearchPatientsRequest_Name:
-		term = chart.NameTerm(q.Name.GetFamilyName(), q.Name.GetGivenName(), q.Name.GetBirthDate())
+		query = search.Name(q.Name.GetFamilyName(), q.Name.GetGivenName(), q.Name.GetBirthDate(), limit)
 	default:
 		return nil, required("query")
 	}
-	docs, err := s.chart.Search(ctx, term, limit)
+	found, err := s.search.Run(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	return &recordsv1.SearchPatientsResponse{Patients: showPatients(docs)}, nil
+	return &recordsv1.SearchPatientsResponse{Patients: showPatients(found.Documents)}, nil
 }

@@ -22,10 +22,12 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/api"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhirapi"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/intake"
 	"github.com/carekeep/carekeep/services/records/internal/interact"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/life"
+	"github.com/carekeep/carekeep/services/records/internal/search"
 	"github.com/carekeep/carekeep/services/records/internal/upkeep"
 	"github.com/carekeep/carekeep/services/records/migrations"
 )
@@ -50,6 +52,7 @@ type App struct {
 	relay  *outbox.Relay
 	upkeep *upkeep.Upkeep
 	life   *life.Life
+	search *search.Engine
 }
 
 // New connects and builds everything. It does not wait for database, transit or
@@ -85,13 +88,15 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 		a.close()
 		return nil, err
 	}
-	a.upkeep = upkeep.New(a.pool, a.access, a.keys, a.vault, upkeep.Options{Limits: s.Upkeep, Now: o.Now, Log: o.Log})
+	generations := index.NewGenerations(a.access, a.keys, s.Search.Region, o.Now)
+	charts := chart.New(a.access, a.keys, generations, o.Now)
+	a.search = search.New(charts, a.keys)
+	a.upkeep = upkeep.New(a.pool, a.access, a.keys, a.vault, generations, upkeep.Options{Limits: s.Upkeep, Now: o.Now, Log: o.Log})
 	recordsv1.RegisterKeysServiceServer(a.Server, api.NewKeys(a.upkeep))
-	charts := chart.New(a.access, a.keys, o.Now)
-	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(charts, intake.New(a.access, a.keys, s.Imports, o.Now)))
+	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(charts, intake.New(a.access, a.keys, generations, s.Imports, o.Now), a.search))
 	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
-	if err := a.serveFHIR(ctx, s.FHIR, charts, o.Now); err != nil {
+	if err := a.serveFHIR(ctx, s.FHIR, charts, generations, o.Now); err != nil {
 		a.close()
 		return nil, err
 	}
@@ -99,9 +104,9 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 }
 
 // serveFHIR opens the FHIR API, which gRPC serves as well.
-func (a *App) serveFHIR(ctx context.Context, s FHIR, charts *chart.Chart, now func() time.Time) error {
+func (a *App) serveFHIR(ctx context.Context, s FHIR, charts *chart.Chart, generations *index.Generations, now func() time.Time) error {
 	service := fhirapi.New(fhirapi.Options{
-		Store: interact.New(a.access, a.keys, charts, now), Chart: charts, Base: s.Base, Now: now,
+		Store: interact.New(a.access, a.keys, charts, generations, now), Chart: charts, Base: s.Base, Now: now,
 	})
 	recordsv1.RegisterFhirServiceServer(a.Server, service)
 	return a.Server.ServeHTTP(ctx, s.Listen, fhirapi.Handler(service, a.Server, s.Limits))

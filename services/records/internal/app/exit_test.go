@@ -194,7 +194,7 @@ func TestErasureIsAllOrNothing(t *testing.T) {
 	l.aged(f.patient, longAgo)
 	e := l.request(f.patient)
 	before := l.left(f.patient)
-	for _, table := range []string{"data_keys", "care_team", "patient_index", "erasures"} {
+	for _, table := range []string{"data_keys", "care_team", "resource_index", "erasures"} {
 		l.interrupt(table, func() error { _, err := l.grant(l.next, e); return err })
 		require.Equal(t, before, l.left(f.patient), table)
 		require.Empty(t, l.erasures(l.events()), "no certificate in the log of what did not happen")

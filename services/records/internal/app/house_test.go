@@ -119,6 +119,7 @@ type house struct {
 	settings app.Settings
 	client   recordsv1.RecordsServiceClient
 	keys     recordsv1.KeysServiceClient
+	app      *app.App
 	address  string
 	web      string // host:port of the FHIR API
 	practice uuid.UUID
@@ -165,7 +166,7 @@ func (h *house) start() {
 	require.NoError(h.t, err)
 	done := make(chan error, 1)
 	go func() { done <- records.Run(ctx) }()
-	h.address, h.web = records.Server.Addr().String(), records.Server.HTTPAddr().String()
+	h.app, h.address, h.web = records, records.Server.Addr().String(), records.Server.HTTPAddr().String()
 	conn, err := street.gateway.Dial(h.address, accessv1.Service_SERVICE_RECORDS)
 	require.NoError(h.t, err)
 	h.client = recordsv1.NewRecordsServiceClient(conn)

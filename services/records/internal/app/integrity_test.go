@@ -40,6 +40,7 @@ func flips(f, other file) []struct {
 } {
 	note, patient := "'"+f.noteID+"'", "'"+f.patientID+"'"
 	every := []string{"get", "list", "raw", "update"}
+	entry := "ctid = (SELECT ctid FROM resource_index WHERE patient_id = " + patient + " ORDER BY token LIMIT 1)"
 	return []struct {
 		name, sql string
 		reads     []string
@@ -68,9 +69,13 @@ func flips(f, other file) []struct {
 			reads: []string{"search"}, restart: true,
 		},
 		{name: "patient's key id", sql: "UPDATE patients SET key_id = gen_random_uuid() WHERE patient_id = " + patient, reads: []string{"create"}},
-		{name: "index token", sql: "UPDATE patient_index SET token = set_byte(token, 0, get_byte(token, 0) # 1) WHERE token = (SELECT token FROM patient_index WHERE patient_id = " + patient + " ORDER BY token LIMIT 1) AND patient_id = " + patient},
-		{name: "index entry of nobody", sql: "INSERT INTO patient_index SELECT practice_id, token, gen_random_uuid() FROM patient_index LIMIT 1"},
-		{name: "index entry gone", sql: "DELETE FROM patient_index WHERE token = (SELECT token FROM patient_index WHERE patient_id = " + patient + " ORDER BY token LIMIT 1) AND patient_id = " + patient},
+		{name: "index token", sql: "UPDATE resource_index SET token = set_byte(token, 0, get_byte(token, 0) # 1) WHERE " + entry},
+		{name: "index generation", sql: "UPDATE resource_index SET generation = generation + 1 WHERE " + entry},
+		{name: "index id", sql: "UPDATE resource_index SET index_id = index_id + 1 WHERE " + entry},
+		{name: "index type", sql: "UPDATE resource_index SET type = 'Person' WHERE " + entry},
+		{name: "index patient", sql: "UPDATE resource_index SET patient_id = gen_random_uuid() WHERE " + entry},
+		{name: "index entry of nobody", sql: "INSERT INTO resource_index SELECT practice_id, generation, token, type, gen_random_uuid(), patient_id, index_id FROM resource_index LIMIT 1"},
+		{name: "index entry gone", sql: "DELETE FROM resource_index WHERE " + entry},
 	}
 }
 
@@ -118,7 +123,7 @@ func TestDTD18_AnyFlippedByteIsFoundOut(t *testing.T) {
 	require.EqualValues(t, 8+1+3, job.GetDone(), "documents, a former version and keys")
 	require.Empty(t, critical)
 
-	tables := []string{"documents", "document_history", "data_keys", "practice_keys", "patients", "patient_index"}
+	tables := []string{"documents", "document_history", "data_keys", "practice_keys", "patients", "resource_index"}
 	for _, table := range tables {
 		h.tamper("CREATE TABLE kept_" + table + " AS TABLE " + table)
 	}

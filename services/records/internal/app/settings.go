@@ -13,6 +13,7 @@ import (
 	"github.com/carekeep/carekeep/libs/server"
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/records/internal/fhirapi"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/intake"
 	"github.com/carekeep/carekeep/services/records/internal/upkeep"
 )
@@ -26,6 +27,7 @@ type Settings struct {
 	Keys          Keys           `yaml:"keys"`
 	Imports       intake.Limits  `yaml:"imports"`
 	Upkeep        upkeep.Limits  `yaml:"upkeep"`
+	Search        index.Settings `yaml:"search"`
 	FHIR          FHIR           `yaml:"fhir" config:"required"`
 }
 

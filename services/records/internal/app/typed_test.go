@@ -349,7 +349,7 @@ func TestSearch(t *testing.T) {
 	require.Len(t, find(h.as(doctor), phone("555-222-3333")), 1)
 	_, err = h.client.DeletePatient(h.as(doctor), &recordsv1.DeletePatientRequest{Name: changed.GetName()})
 	require.NoError(t, err)
-	require.Empty(t, h.sql("SELECT FROM patient_index"))
+	require.Empty(t, h.sql("SELECT FROM resource_index"))
 }
 
 func TestCareTeam(t *testing.T) {

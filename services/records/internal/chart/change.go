@@ -12,6 +12,7 @@ import (
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
@@ -48,21 +49,21 @@ func (c *Chart) Update(ctx context.Context, at Place, etag string, patch func([]
 	if err != nil {
 		return Document{}, err
 	}
-	var done bool
-	err = c.access.Do(ctx, pg.Unit{
-		Practice: v.Practice,
-		Queue: func(b *pgx.Batch) {
-			store.ReplaceDocument(b, v, row, &done)
-			if at.Type == fhir.TypePatient {
-				store.Reindex(b, v.Practice, row, Tokens(practice, doc.JSON))
-			}
-		},
-		Decide: func() ([]*auditv1.Event, error) {
-			if !done {
-				return nil, errStale // somebody was quicker
-			}
-			return []*auditv1.Event{evidence.From(ctx).Event(About(at, row.Version), evidence.Digests(old.Digest, row.Digest))}, nil
-		},
+	err = c.indexed(ctx, v.Practice, row, doc.JSON, func(keep indexing) error {
+		var done bool
+		return c.access.Do(ctx, pg.Unit{
+			Practice: v.Practice,
+			Queue: func(b *pgx.Batch) {
+				store.ReplaceDocument(b, v, row, &done)
+				keep.queue(b)
+			},
+			Decide: func() ([]*auditv1.Event, error) {
+				if !done {
+					return nil, errStale // somebody was quicker
+				}
+				return []*auditv1.Event{evidence.From(ctx).Event(About(at, row.Version), evidence.Digests(old.Digest, row.Digest))}, keep.check()
+			},
+		})
 	})
 	return doc, err
 }
@@ -123,6 +124,8 @@ func (c *Chart) Delete(ctx context.Context, at Place, etag string) error {
 			store.DeleteDocument(b, v, at.Type, at.ID, at.Patient, expected, now, &version, &done)
 			if at.Type == fhir.TypePatient {
 				store.HidePatient(b, v.Practice, at.ID, now)
+			} else if index.Has(at.Type) {
+				store.Unindex(b, v.Practice, at.Type, at.ID, at.Patient)
 			}
 		},
 		Decide: func() ([]*auditv1.Event, error) {

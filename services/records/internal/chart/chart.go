@@ -16,6 +16,7 @@ import (
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -24,12 +25,13 @@ import (
 type Chart struct {
 	access *pg.Access
 	keys   *keys.Keys
+	index  *index.Generations
 	now    func() time.Time
 }
 
 // New makes a Chart; now is the server's clock.
-func New(access *pg.Access, k *keys.Keys, now func() time.Time) *Chart {
-	return &Chart{access: access, keys: k, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
+func New(access *pg.Access, k *keys.Keys, x *index.Generations, now func() time.Time) *Chart {
+	return &Chart{access: access, keys: k, index: x, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
 }
 
 // Place is where a resource stands: in a patient's chart.

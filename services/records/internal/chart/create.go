@@ -55,8 +55,8 @@ func (c *Chart) CreatePatient(ctx context.Context, r Request, build Build) (Docu
 		return Document{}, err
 	}
 	request := stamp(practice, r)
-	made, err := c.insert(ctx, who, request, func(b *pgx.Batch, done *bool) {
-		store.CreatePatient(b, v.Practice, who.User, v.Subjects, request, row, Tokens(practice, doc.JSON), done)
+	made, err := c.insert(ctx, who, request, row, doc.JSON, func(b *pgx.Batch, done *bool) {
+		store.CreatePatient(b, v.Practice, who.User, v.Subjects, request, row, done)
 	}, func(rec *evidence.Recorder) []*auditv1.Event {
 		return []*auditv1.Event{keys.Created(rec, fresh), created(rec, row)}
 	})
@@ -88,7 +88,7 @@ func (c *Chart) Create(ctx context.Context, patient uuid.UUID, resourceType stri
 		return Document{}, err
 	}
 	request := stamp(practice, r)
-	made, err := c.insert(ctx, who, request, func(b *pgx.Batch, done *bool) {
+	made, err := c.insert(ctx, who, request, row, doc.JSON, func(b *pgx.Batch, done *bool) {
 		store.CreateDocument(b, v, who.User, request, row, done)
 	}, func(rec *evidence.Recorder) []*auditv1.Event { return []*auditv1.Event{created(rec, row)} })
 	if err != nil || made != nil {
@@ -179,32 +179,35 @@ func stamp(practice *keys.Practice, r Request) store.Request {
 	return store.Request{ID: r.ID, Digest: practice.Index.Digest(append([]byte("\x00request\x00"), r.Content...))}
 }
 
-// insert commits a new resource with its events. Where the request was made
-// before it returns what that made.
-func (c *Chart) insert(ctx context.Context, who *caller.Caller, r store.Request, queue func(*pgx.Batch, *bool),
-	events func(*evidence.Recorder) []*auditv1.Event,
+// insert commits a new resource with its index entries and events. Where the
+// request was made before it returns what that made.
+func (c *Chart) insert(ctx context.Context, who *caller.Caller, r store.Request, row store.Document, doc []byte,
+	queue func(*pgx.Batch, *bool), events func(*evidence.Recorder) []*auditv1.Event,
 ) (*store.Made, error) {
 	var done, repeated bool
 	var made store.Made
-	err := c.access.Do(ctx, pg.Unit{
-		Practice: who.Practice,
-		Queue: func(b *pgx.Batch) {
-			queue(b, &done)
-			if r.ID != uuid.Nil {
-				store.ReadRequest(b, who.Practice, who.User, r.ID, &made, &repeated)
-			}
-		},
-		Decide: func() ([]*auditv1.Event, error) {
-			switch {
-			case done:
-				return events(evidence.From(ctx)), nil
-			case !repeated:
-				return nil, errBusy
-			case string(made.Digest) != string(r.Digest):
-				return nil, errReused
-			}
-			return nil, nil
-		},
+	err := c.indexed(ctx, who.Practice, row, doc, func(keep indexing) error {
+		return c.access.Do(ctx, pg.Unit{
+			Practice: who.Practice,
+			Queue: func(b *pgx.Batch) {
+				queue(b, &done)
+				if r.ID != uuid.Nil {
+					store.ReadRequest(b, who.Practice, who.User, r.ID, &made, &repeated)
+				}
+				keep.queue(b)
+			},
+			Decide: func() ([]*auditv1.Event, error) {
+				switch {
+				case done:
+					return events(evidence.From(ctx)), keep.check()
+				case !repeated:
+					return nil, errBusy
+				case string(made.Digest) != string(r.Digest):
+					return nil, errReused
+				}
+				return nil, nil
+			},
+		})
 	})
 	if err != nil || done {
 		return nil, err
@@ -222,15 +225,4 @@ func (c *Chart) again(ctx context.Context, v store.Viewer, made *store.Made, pat
 		patient = made.ID
 	}
 	return c.readCurrent(ctx, v, Place{Type: made.Type, Patient: patient, ID: made.ID}, evidence.Action(accessv1.Action_ACTION_READ))
-}
-
-// Tokens are the blind index entries of a Patient document.
-func Tokens(practice *keys.Practice, doc []byte) [][]byte {
-	out := [][]byte{}
-	for _, term := range fhir.Terms(doc) {
-		if token := practice.Index.Token(term.Kind, term.Parts...); token != nil {
-			out = append(out, token)
-		}
-	}
-	return out
 }

@@ -7,11 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
-	"github.com/carekeep/carekeep/libs/envelope"
-	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
-	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
@@ -95,31 +92,6 @@ func (c *Chart) ListPatients(ctx context.Context, page Page) ([]Document, string
 	return docs, next, err
 }
 
-// Search returns the Patient documents that the caller may see under a term of
-// the blind index.
-func (c *Chart) Search(ctx context.Context, term fhir.Term, limit int) ([]Document, error) {
-	_, v, err := view(ctx)
-	if err != nil {
-		return nil, err
-	}
-	practice, err := c.keys.Practice(ctx, v.Practice)
-	if err != nil {
-		return nil, err
-	}
-	token := practice.Index.Token(term.Kind, term.Parts...)
-	if token == nil {
-		return nil, errs.New(errs.KindInvalid, "QUERY_INVALID",
-			"The query says too little: give an identifier with letters or digits, a phone number of at least 7 digits, or a name with a full birth date.")
-	}
-	rows, err := c.patients(ctx, v, limit, func(b *pgx.Batch, out *[]store.Document) {
-		store.FindPatients(b, v, token, limit, out)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return c.openAll(ctx, v.Practice, rows)
-}
-
 // patients reads Patient documents of several patients, and commits an event for
 // each one (claim DH-16), or one event where there is none.
 func (c *Chart) patients(ctx context.Context, v store.Viewer, limit int, queue func(*pgx.Batch, *[]store.Document)) ([]store.Document, error) {
@@ -141,19 +113,4 @@ func (c *Chart) patients(ctx context.Context, v store.Viewer, limit int, queue f
 		},
 	})
 	return rows, err
-}
-
-// IdentifierTerm, PhoneTerm and NameTerm are the terms by which patients are found.
-func IdentifierTerm(system, value string) fhir.Term {
-	return fhir.Term{Kind: envelope.KindIdentifier, Parts: []string{system, value}}
-}
-
-// PhoneTerm finds by a phone number.
-func PhoneTerm(number string) fhir.Term {
-	return fhir.Term{Kind: envelope.KindPhone, Parts: []string{number}}
-}
-
-// NameTerm finds by family and first given name with the birth date.
-func NameTerm(family, given, birthDate string) fhir.Term {
-	return fhir.Term{Kind: envelope.KindNameBirthDate, Parts: []string{family, given, birthDate}}
 }

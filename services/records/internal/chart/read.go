@@ -140,13 +140,15 @@ func (c *Chart) unseal(ctx context.Context, practice uuid.UUID, row store.Docume
 // event is critical, which raises an alert in the audit service.
 func (c *Chart) alarm(ctx context.Context, d Document, broken error) error {
 	recordErr := c.access.Do(ctx, pg.Unit{Decide: func() ([]*auditv1.Event, error) {
-		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Failure(broken), About(d.Place, d.Version))}, nil
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Failure(broken), critical, About(d.Place, d.Version))}, nil
 	}})
 	if recordErr != nil {
 		return errs.Wrap(recordErr, errs.KindUnavailable, "AUDIT_UNAVAILABLE", "The request was refused because it cannot be recorded now.")
 	}
 	return broken
 }
+
+func critical(e *auditv1.Event) { e.Risk = auditv1.Risk_RISK_CRITICAL }
 
 func document(row store.Document) Document {
 	return Document{

@@ -180,3 +180,12 @@ func national(code, system string) bool {
 	}
 	return false
 }
+
+func each(list gjson.Result, visit func(gjson.Result)) {
+	if list.IsArray() {
+		list.ForEach(func(_, r gjson.Result) bool {
+			visit(r)
+			return true
+		})
+	}
+}

@@ -290,7 +290,6 @@ func FuzzViews(f *testing.F) {
 			}
 		}
 		p, n, m, a := fhir.PatientView(doc), fhir.NoteView(doc), fhir.PrescriptionView(doc), fhir.AppointmentView(doc)
-		fhir.Terms(doc)
 		all := func(v proto.Message) []string { out, _ := fhir.Fields(v, []string{"*"}); return out }
 		check(fhir.PatchPatient(doc, p, all(p)))
 		check(fhir.PatchNote(doc, n, all(n)))

@@ -10,6 +10,7 @@ import (
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -62,21 +63,39 @@ func (r *run) commit(ctx context.Context, p *plan) ([]item, error) {
 	}
 	var done outcome
 	now := r.now()
-	err := r.access.Do(ctx, pg.Unit{
-		Practice: r.viewer.Practice,
-		Alone:    true,
-		Queue: func(b *pgx.Batch) {
-			store.CreatePatients(b, r.viewer.Practice, r.options.Doctor, p.patients, now, &done.created)
-			store.PutDocuments(b, r.viewer.Practice, rows, now, &done.stored)
-			store.ReindexAll(b, r.viewer.Practice, p.index)
-			store.ReadCurrent(b, r.viewer.Practice, refs(p.unchanged), &done.current)
-		},
-		Decide: func() ([]*auditv1.Event, error) { return done.events(evidence.From(ctx), p), nil },
+	err := r.index.Use(ctx, r.viewer.Practice, func(generations []index.Generation) error {
+		entries := p.entries(generations)
+		var seen []store.Generation
+		return r.access.Do(ctx, pg.Unit{
+			Practice: r.viewer.Practice,
+			Alone:    true,
+			Queue: func(b *pgx.Batch) {
+				store.CreatePatients(b, r.viewer.Practice, r.options.Doctor, p.patients, now, &done.created)
+				store.PutDocuments(b, r.viewer.Practice, rows, now, &done.stored)
+				store.HoldGenerations(b, r.viewer.Practice, &seen)
+				store.Reindex(b, r.viewer.Practice, entries)
+				store.ReadCurrent(b, r.viewer.Practice, refs(p.unchanged), &done.current)
+			},
+			Decide: func() ([]*auditv1.Event, error) {
+				return done.events(evidence.From(ctx), p), index.Check(generations, seen)
+			},
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return r.count(p, &done), nil
+}
+
+// entries are the index entries of the planned documents.
+func (p *plan) entries(generations []index.Generation) []store.Entry {
+	out := make([]store.Entry, 0, len(p.docs))
+	for _, d := range p.docs {
+		if index.Has(d.row.Type) {
+			out = append(out, store.Entry{Document: d.row, Index: index.Entries(generations, d.row, d.item.json)})
+		}
+	}
+	return out
 }
 
 // outcome is what the database made of a plan.

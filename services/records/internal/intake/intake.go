@@ -22,6 +22,7 @@ import (
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/bundle"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -65,16 +66,17 @@ func (l Limits) Validate() error {
 type Importer struct {
 	access *pg.Access
 	keys   *keys.Keys
+	index  *index.Generations
 	limits Limits
 	now    func() time.Time
 	places *places
 }
 
 // New makes an Importer.
-func New(access *pg.Access, k *keys.Keys, limits Limits, now func() time.Time) *Importer {
+func New(access *pg.Access, k *keys.Keys, x *index.Generations, limits Limits, now func() time.Time) *Importer {
 	limits = limits.withDefaults()
 	return &Importer{
-		access: access, keys: k, limits: limits, places: newPlaces(limits.Concurrent, limits.PerUser),
+		access: access, keys: k, index: x, limits: limits, places: newPlaces(limits.Concurrent, limits.PerUser),
 		now: func() time.Time { return now().UTC().Truncate(time.Microsecond) },
 	}
 }

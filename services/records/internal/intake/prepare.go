@@ -24,7 +24,6 @@ type plan struct {
 	patients  []store.NewPatient
 	keys      map[uuid.UUID]keys.Wrapped // of new patients, by patient
 	docs      []planned
-	index     []store.Entry
 	unchanged []planned // stored already, as far as prepare could see
 	denied    []denial
 }
@@ -274,19 +273,6 @@ func (r *run) seal(ctx context.Context, p *plan, owners map[uuid.UUID]owner) err
 		if err != nil {
 			return err
 		}
-		if row.Type == fhir.TypePatient {
-			p.index = append(p.index, store.Entry{Document: *row, Tokens: r.tokens(p.docs[i].item.json)})
-		}
 	}
 	return nil
-}
-
-func (r *run) tokens(doc []byte) [][]byte {
-	var out [][]byte
-	for _, term := range fhir.Terms(doc) {
-		if token := r.practice.Index.Token(term.Kind, term.Parts...); token != nil {
-			out = append(out, token)
-		}
-	}
-	return out
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 	"github.com/carekeep/carekeep/services/records/policy"
@@ -117,12 +118,35 @@ func (w *set) permitted(c Change) error {
 // commit writes everything in one transaction. What was looked at before is looked at
 // again: a chart may have been closed, a key replaced, a resource changed meanwhile.
 func (w *set) commit(ctx context.Context) error {
+	err := w.index.Use(ctx, w.viewer.Practice, func(generations []index.Generation) error { return w.write(ctx, generations) })
+	if err != nil {
+		return err
+	}
+	for _, f := range w.fresh {
+		w.keys.Keep(w.viewer.Practice, f.key)
+	}
+	return nil
+}
+
+// entries are the index entries of what is stored.
+func (w *set) entries(generations []index.Generation) (out []store.Entry) {
+	for i, row := range w.rows {
+		if w.changes[i].Kind != policy.Delete && index.Has(row.Type) {
+			out = append(out, store.Entry{Document: row, Index: index.Entries(generations, row, w.changes[i].JSON)})
+		}
+	}
+	return out
+}
+
+func (w *set) write(ctx context.Context, generations []index.Generation) error {
 	now := w.now()
+	entries := w.entries(generations)
+	var seen []store.Generation
 	var owners []store.Patient
 	var stored []store.Ref
 	made, ended := make([]bool, len(w.rows)), make([]bool, len(w.rows))
 	versions := make([]int64, len(w.rows))
-	err := w.access.Do(ctx, pg.Unit{
+	return w.access.Do(ctx, pg.Unit{
 		Practice: w.viewer.Practice,
 		Alone:    len(w.rows) > aloneFrom,
 		Queue: func(b *pgx.Batch) {
@@ -130,25 +154,24 @@ func (w *set) commit(ctx context.Context) error {
 			clear(ended)
 			store.ReadPatients(b, w.viewer, w.owners(), &owners)
 			var puts []store.Document
-			var index []store.Entry
 			for i, row := range w.rows {
 				switch {
 				case w.changes[i].Kind == policy.Delete:
 					store.DeleteDocument(b, w.viewer, row.Type, row.ID, row.Patient, row.Version-1, now, &versions[i], &ended[i])
 					if row.Type == fhir.TypePatient {
 						store.HidePatient(b, w.viewer.Practice, row.ID, now)
+					} else if index.Has(row.Type) {
+						store.Unindex(b, w.viewer.Practice, row.Type, row.ID, row.Patient)
 					}
 				case w.fresh[row.ID] != nil && row.Type == fhir.TypePatient:
-					store.CreatePatient(b, w.viewer.Practice, w.user, w.viewer.Subjects, store.Request{}, row, w.tokens(i), &made[i])
+					store.CreatePatient(b, w.viewer.Practice, w.user, w.viewer.Subjects, store.Request{}, row, &made[i])
 				default:
 					puts = append(puts, row)
-					if row.Type == fhir.TypePatient {
-						index = append(index, store.Entry{Document: row, Tokens: w.tokens(i)})
-					}
 				}
 			}
 			store.PutDocuments(b, w.viewer.Practice, puts, now, &stored)
-			store.ReindexAll(b, w.viewer.Practice, index)
+			store.HoldGenerations(b, w.viewer.Practice, &seen)
+			store.Reindex(b, w.viewer.Practice, entries)
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			if !w.unchanged(owners) {
@@ -162,16 +185,9 @@ func (w *set) commit(ctx context.Context) error {
 					return nil, errBusy // somebody was quicker
 				}
 			}
-			return w.events(ctx), nil
+			return w.events(ctx), index.Check(generations, seen)
 		},
 	})
-	if err != nil {
-		return err
-	}
-	for _, f := range w.fresh {
-		w.keys.Keep(w.viewer.Practice, f.key)
-	}
-	return nil
 }
 
 // aloneFrom is the size of a set from which on it would hold up others of its group.

@@ -19,6 +19,7 @@ import (
 	"github.com/carekeep/carekeep/libs/outcome"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -28,12 +29,13 @@ type Store struct {
 	access *pg.Access
 	keys   *keys.Keys
 	chart  *chart.Chart
+	index  *index.Generations
 	now    func() time.Time
 }
 
 // New makes a Store; now is the server's clock.
-func New(access *pg.Access, k *keys.Keys, c *chart.Chart, now func() time.Time) *Store {
-	return &Store{access: access, keys: k, chart: c, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
+func New(access *pg.Access, k *keys.Keys, c *chart.Chart, x *index.Generations, now func() time.Time) *Store {
+	return &Store{access: access, keys: k, chart: c, index: x, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
 }
 
 var (

@@ -339,17 +339,6 @@ func (w *set) release() {
 	}
 }
 
-// tokens are the blind index entries of a Patient document.
-func (w *set) tokens(i int) [][]byte {
-	out := [][]byte{}
-	for _, term := range fhir.Terms(w.changes[i].JSON) {
-		if token := w.practice.Index.Token(term.Kind, term.Parts...); token != nil {
-			out = append(out, token)
-		}
-	}
-	return out
-}
-
 // Missing turns what does not exist into FHIR's answer to an update: the server gives ids
 // itself, so that nobody learns which are taken in charts that they may not see.
 func Missing(err error) error {

@@ -100,35 +100,3 @@ func PutDocuments(b *pgx.Batch, practice uuid.UUID, docs []Document, now time.Ti
 	many(b, out, func(r pgx.Rows, ref *Ref) error { return r.Scan(&ref.Type, &ref.ID) },
 		putDocuments, practice, types, ids, patients, versions, keys, digests, sealed, now)
 }
-
-// Entry is a Patient document and the tokens under which it is to be found.
-type Entry struct {
-	Document Document
-	Tokens   [][]byte
-}
-
-// ReindexAll makes the tokens of each entry the patient's index entries, where
-// the document is the stored one.
-func ReindexAll(b *pgx.Batch, practice uuid.UUID, entries []Entry) {
-	if len(entries) == 0 {
-		return
-	}
-	var ids, owners []uuid.UUID
-	var versions []int64
-	digests, tokens := [][]byte{}, [][]byte{}
-	for _, e := range entries {
-		ids, versions, digests = append(ids, e.Document.ID), append(versions, e.Document.Version), append(digests, e.Document.Digest)
-		for _, t := range e.Tokens {
-			owners, tokens = append(owners, e.Document.ID), append(tokens, t)
-		}
-	}
-	const is = ` unnest($2::uuid[], $3::bigint[], $4::bytea[]) AS t(id, version, digest)
-		JOIN documents d ON d.practice_id = $1 AND d.type = 'Patient' AND d.id = t.id AND d.version = t.version AND d.digest = t.digest`
-	args := []any{practice, ids, versions, digests, owners, tokens}
-	queue(b, `DELETE FROM patient_index i USING`+is+`
-		WHERE i.practice_id = $1 AND i.patient_id = t.id AND NOT EXISTS (
-			SELECT FROM unnest($5::uuid[], $6::bytea[]) AS w(id, token) WHERE w.id = i.patient_id AND w.token = i.token)`, args...)
-	queue(b, `INSERT INTO patient_index (practice_id, token, patient_id)
-		SELECT DISTINCT $1::uuid, w.token, w.id FROM`+is+`
-		JOIN unnest($5::uuid[], $6::bytea[]) AS w(id, token) ON w.id = t.id ON CONFLICT DO NOTHING`, args...)
-}

@@ -138,12 +138,3 @@ func ListPatients(b *pgx.Batch, v Viewer, after uuid.UUID, limit int, out *[]Doc
 	}
 	many(b, out, scanDocument, sql, v.args(after, limit)...)
 }
-
-const findPatients = `SELECT ` + documentColumns + ` FROM (
-	SELECT patient_id FROM patient_index WHERE practice_id = $1 AND token = $4) m ` + patientDocuments + `
-	ORDER BY d.id LIMIT $5`
-
-// FindPatients reads the Patient documents under a token of the blind index.
-func FindPatients(b *pgx.Batch, v Viewer, token []byte, limit int, out *[]Document) {
-	many(b, out, scanDocument, findPatients, v.args(token, limit)...)
-}

@@ -10,9 +10,9 @@ type Stored struct {
 	Document
 	// Owned is false where the patient, or the key of the patient, is not there.
 	Owned bool
-	// Tokens are the index entries of a Patient document.
-	Tokens [][]byte
-	// Indexed is true where the patient is to be found through the index.
+	// Index holds the index entries of a current version.
+	Index []IndexEntry
+	// Indexed is true where the document is to be found through the index.
 	Indexed bool
 }
 
@@ -21,12 +21,14 @@ type Stored struct {
 func walk(table, which, current string) string {
 	return `SELECT d.type, d.id, d.patient_id, d.version, d.key_id, coalesce(k.wrapped, ''), d.digest, d.sealed, d.deleted,
 		p.patient_id IS NOT NULL AND k.key_id IS NOT NULL, p.deleted_at IS NULL AND ` + current + `,
-		CASE WHEN d.type = 'Patient' AND ` + current + ` THEN ARRAY(SELECT i.token FROM patient_index i
-			WHERE i.practice_id = $1 AND i.patient_id = d.id) END
+		i.generations, i.indexes, i.tokens
 	FROM (SELECT * FROM ` + table + ` WHERE practice_id = $1 AND (patient_id, type, id, version) > ($2, $3, $4, $5) AND ` + which + `
 		ORDER BY patient_id, type, id, version LIMIT $6) d
 	LEFT JOIN patients p ON p.practice_id = $1 AND p.patient_id = d.patient_id
 	LEFT JOIN data_keys k ON k.practice_id = $1 AND k.key_id = d.key_id AND k.patient_id = d.patient_id
+	LEFT JOIN LATERAL (SELECT array_agg(i.generation ORDER BY i.generation, i.token) AS generations,
+		array_agg(i.index_id ORDER BY i.generation, i.token) AS indexes, array_agg(i.token ORDER BY i.generation, i.token) AS tokens
+		FROM resource_index i WHERE i.practice_id = $1 AND i.patient_id = d.patient_id AND i.type = d.type AND i.id = d.id) i ON ` + current + `
 	ORDER BY d.patient_id, d.type, d.id, d.version`
 }
 
@@ -43,8 +45,15 @@ var (
 // Walk reads the versions of a part behind a place.
 func Walk(b *pgx.Batch, practice uuid.UUID, part Part, at Place, limit int, out *[]Stored) {
 	many(b, out, func(r pgx.Rows, d *Stored) error {
-		return r.Scan(&d.Type, &d.ID, &d.Patient, &d.Version, &d.KeyID, &d.Wrapped, &d.Digest, &d.Sealed, &d.Deleted,
-			&d.Owned, &d.Indexed, &d.Tokens)
+		var generations []int32
+		var indexes []int16
+		var tokens [][]byte
+		err := r.Scan(&d.Type, &d.ID, &d.Patient, &d.Version, &d.KeyID, &d.Wrapped, &d.Digest, &d.Sealed, &d.Deleted,
+			&d.Owned, &d.Indexed, &generations, &indexes, &tokens)
+		for i := range tokens {
+			d.Index = append(d.Index, IndexEntry{Generation: generations[i], Index: indexes[i], Token: tokens[i]})
+		}
+		return err
 	}, string(part), practice, at.Patient, at.Type, at.ID, at.Version, limit)
 }
 
@@ -53,12 +62,12 @@ func WalkKeys(b *pgx.Batch, practice, behind uuid.UUID, limit int, out *[]DataKe
 	many(b, out, scanDataKey, dataKeys+`k.key_id > $2 ORDER BY k.key_id LIMIT $3`, practice, behind, limit)
 }
 
-// Astray reads patients who have index entries and no Patient document to find, and patients whose key for new
+// Astray reads patients who have index entries of documents that are not there, and patients whose key for new
 // documents is not there.
 func Astray(b *pgx.Batch, practice uuid.UUID, limit int, out *[]uuid.UUID) {
-	many(b, out, func(r pgx.Rows, id *uuid.UUID) error { return r.Scan(id) }, `SELECT DISTINCT i.patient_id FROM patient_index i
-		WHERE i.practice_id = $1 AND NOT EXISTS (SELECT FROM documents d
-			WHERE d.practice_id = $1 AND d.type = 'Patient' AND d.id = i.patient_id AND NOT d.deleted)
+	many(b, out, func(r pgx.Rows, id *uuid.UUID) error { return r.Scan(id) }, `SELECT DISTINCT i.patient_id FROM resource_index i
+		WHERE i.practice_id = $1 AND NOT EXISTS (SELECT FROM documents d WHERE d.practice_id = $1 AND d.type = i.type AND d.id = i.id
+			AND d.patient_id = i.patient_id AND NOT d.deleted)
 		UNION SELECT p.patient_id FROM patients p WHERE p.practice_id = $1 AND NOT EXISTS (SELECT FROM data_keys k
 			WHERE k.practice_id = $1 AND k.key_id = p.key_id AND k.patient_id = p.patient_id)
 		LIMIT $2`, practice, limit)

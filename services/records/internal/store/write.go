@@ -32,16 +32,14 @@ const createPatient = `WITH can AS (SELECT 1), ` + requested + `,
 	keys AS (INSERT INTO data_keys (practice_id, key_id, patient_id, wrapped, seals, created_at)
 		SELECT $1, $10, $8, $2, 1, $9 FROM go),
 	team AS (INSERT INTO care_team (practice_id, patient_id, user_id, added_at)
-		SELECT DISTINCT $1::uuid, $8::uuid, u, $9::timestamptz FROM go, unnest($3::uuid[]) u),
-	idx AS (INSERT INTO patient_index (practice_id, token, patient_id)
-		SELECT DISTINCT $1::uuid, t, $8::uuid FROM go, unnest($13::bytea[]) t)
+		SELECT DISTINCT $1::uuid, $8::uuid, u, $9::timestamptz FROM go, unnest($3::uuid[]) u)
 	INSERT INTO documents (practice_id, type, id, patient_id, version, key_id, created_at, updated_at, digest, sealed)
 	SELECT $1, $7, $8, $8, 1, $10, $9, $9, $11, $12 FROM go RETURNING 1`
 
 // CreatePatient stores a new patient whose care team is team.
-func CreatePatient(b *pgx.Batch, practice, user uuid.UUID, team []uuid.UUID, r Request, d Document, tokens [][]byte, done *bool) {
+func CreatePatient(b *pgx.Batch, practice, user uuid.UUID, team []uuid.UUID, r Request, d Document, done *bool) {
 	changed(b, done, createPatient, practice, d.Wrapped, team, r.ID, user, notNil(r.Digest), d.Type, d.ID, d.Created,
-		d.KeyID, d.Digest, d.Sealed, tokens)
+		d.KeyID, d.Digest, d.Sealed)
 }
 
 const createDocument = `WITH can AS (
@@ -87,19 +85,6 @@ func ReplaceDocument(b *pgx.Batch, v Viewer, d Document, done *bool) {
 	changed(b, done, replaceDocument, v.args(d.Type, d.ID, d.Patient, d.Version, d.KeyID, d.Updated, d.Digest, d.Sealed)...)
 }
 
-// stored is true where the very document ($2 patient, $4 version, $5 digest) is
-// current: a statement before it in the transaction has stored it.
-const stored = `EXISTS (SELECT FROM documents d WHERE d.practice_id = $1 AND d.type = 'Patient' AND d.id = $2
-	AND d.version = $4 AND d.digest = $5)`
-
-// Reindex makes tokens the index entries of a patient, if d is the stored Patient document.
-func Reindex(b *pgx.Batch, practice uuid.UUID, d Document, tokens [][]byte) {
-	args := []any{practice, d.ID, tokens, d.Version, d.Digest}
-	queue(b, `DELETE FROM patient_index WHERE practice_id = $1 AND patient_id = $2 AND token <> ALL($3::bytea[]) AND `+stored, args...)
-	queue(b, `INSERT INTO patient_index (practice_id, token, patient_id)
-		SELECT DISTINCT $1::uuid, t, $2::uuid FROM unnest($3::bytea[]) t WHERE `+stored+` ON CONFLICT DO NOTHING`, args...)
-}
-
 // DeleteDocument leaves a version without content, if the one before is
 // still current. The former versions stay in the history.
 func DeleteDocument(b *pgx.Batch, v Viewer, resourceType string, id, patient uuid.UUID, etag int64, now time.Time, version *int64, done *bool) {
@@ -112,11 +97,11 @@ func DeleteDocument(b *pgx.Batch, v Viewer, resourceType string, id, patient uui
 }
 
 // HidePatient marks a patient deleted whose Patient document is deleted, and
-// takes the patient out of the index.
+// takes all of the patient's resources out of the index.
 func HidePatient(b *pgx.Batch, practice, patient uuid.UUID, now time.Time) {
 	const gone = `EXISTS (SELECT FROM documents d WHERE d.practice_id = $1 AND d.type = 'Patient' AND d.id = $2 AND d.deleted)`
 	queue(b, `UPDATE patients SET deleted_at = $3 WHERE practice_id = $1 AND patient_id = $2 AND deleted_at IS NULL AND `+gone, practice, patient, now)
-	queue(b, `DELETE FROM patient_index WHERE practice_id = $1 AND patient_id = $2 AND `+gone, practice, patient)
+	queue(b, `DELETE FROM resource_index WHERE practice_id = $1 AND patient_id = $2 AND `+gone, practice, patient)
 }
 
 // notNil keeps a NOT NULL column content.

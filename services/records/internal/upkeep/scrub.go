@@ -1,7 +1,6 @@
 package upkeep
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"slices"
@@ -15,8 +14,7 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
-	"github.com/carekeep/carekeep/services/records/internal/chart"
-	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -39,8 +37,8 @@ const (
 
 var parts = map[int]store.Part{phaseCurrent: store.PartCurrent, phaseDeleted: store.PartDeleted, phaseFormer: store.PartFormer}
 
-// errIndex says that a patient's index entries are not those of the stored document.
-var errIndex = errs.New(errs.KindDataLoss, "INDEX_BROKEN", "the index entries of a patient are not those of the stored document")
+// errIndex says that a document's index entries are not those of the stored document.
+var errIndex = errs.New(errs.KindDataLoss, "INDEX_BROKEN", "the index entries of a document are not those of what is stored")
 
 // errOrphan says that what a document or a patient needs to be read is not there.
 var errOrphan = errs.New(errs.KindDataLoss, "KEY_MISSING", "a data key that something needs is not there")
@@ -190,9 +188,19 @@ func release(list map[uuid.UUID]*envelope.Key) {
 
 func (s *scrubbing) documentsStep(ctx context.Context, at *store.Place) (n, broken int, err error) {
 	var rows []store.Stored
-	err = s.access.Do(ctx, pg.Unit{Practice: s.job.Practice, Alone: true, Queue: func(b *pgx.Batch) {
-		store.Walk(b, s.job.Practice, parts[at.Phase], *at, scrubBatch, &rows)
-	}})
+	var live index.Generation
+	err = s.index.Use(ctx, s.job.Practice, func(generations []index.Generation) error {
+		live, _ = index.Live(generations) // none before the first build has ended
+		var seen []store.Generation
+		return s.access.Do(ctx, pg.Unit{
+			Practice: s.job.Practice, Alone: true,
+			Queue: func(b *pgx.Batch) {
+				store.Walk(b, s.job.Practice, parts[at.Phase], *at, scrubBatch, &rows)
+				store.ReadGenerations(b, s.job.Practice, &seen)
+			},
+			Decide: func() ([]*auditv1.Event, error) { return nil, index.Check(generations, seen) },
+		})
+	})
 	if err != nil {
 		return 0, 0, err
 	}
@@ -207,7 +215,7 @@ func (s *scrubbing) documentsStep(ctx context.Context, at *store.Place) (n, brok
 		return 0, 0, err
 	}
 	for _, row := range rows {
-		if failure := s.judge(row, s.opened[row.KeyID]); failure != nil {
+		if failure := s.judge(row, live, s.opened[row.KeyID]); failure != nil {
 			broken++
 			if err := s.alarm(ctx, failure, aboutDocument(row.Document)); err != nil {
 				return 0, 0, err
@@ -240,11 +248,11 @@ func (s *scrubbing) need(ctx context.Context, rows []store.Stored) error {
 }
 
 // judge says what is wrong with a stored version, nil where nothing is.
-func (s *scrubbing) judge(row store.Stored, key *envelope.Key) error {
+func (s *scrubbing) judge(row store.Stored, live index.Generation, key *envelope.Key) error {
 	switch {
 	case !row.Owned:
 		return errOrphan
-	case row.Deleted && len(row.Sealed)+len(row.Digest)+len(row.Tokens) > 0:
+	case row.Deleted && len(row.Sealed)+len(row.Digest)+len(row.Index) > 0:
 		return envelope.ErrBroken
 	case row.Deleted:
 		return nil
@@ -256,24 +264,10 @@ func (s *scrubbing) judge(row store.Stored, key *envelope.Key) error {
 		return err
 	}
 	defer clear(plain)
-	if row.Type != fhir.TypePatient || row.Tokens == nil {
-		return nil
-	}
-	var want [][]byte
-	if row.Indexed {
-		want = chart.Tokens(s.practice, plain)
-	}
-	if !sameTokens(want, row.Tokens) {
+	if live.Live && live.Differs(row, plain) {
 		return errIndex
 	}
 	return nil
-}
-
-func sameTokens(a, b [][]byte) bool {
-	a, b = slices.Clone(a), slices.Clone(b)
-	slices.SortFunc(a, bytes.Compare)
-	slices.SortFunc(b, bytes.Compare)
-	return slices.EqualFunc(slices.CompactFunc(a, bytes.Equal), b, bytes.Equal)
 }
 
 // astray finds what belongs to nothing, which no walk over documents meets.

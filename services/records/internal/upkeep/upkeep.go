@@ -20,6 +20,7 @@ import (
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/libs/transit"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -45,6 +46,7 @@ type Upkeep struct {
 	access  *pg.Access
 	keys    *keys.Keys
 	vault   Vault
+	index   *index.Generations
 	limits  Limits
 	now     func() time.Time
 	log     *slog.Logger
@@ -55,10 +57,10 @@ type Upkeep struct {
 }
 
 // New makes an Upkeep; Run starts it.
-func New(pool *pgxpool.Pool, access *pg.Access, k *keys.Keys, vault Vault, o Options) *Upkeep {
+func New(pool *pgxpool.Pool, access *pg.Access, k *keys.Keys, vault Vault, x *index.Generations, o Options) *Upkeep {
 	limits := o.Limits.withDefaults()
 	return &Upkeep{
-		pool: pool, access: access, keys: k, vault: vault, limits: limits, log: o.Log,
+		pool: pool, access: access, keys: k, vault: vault, index: x, limits: limits, log: o.Log,
 		now:     func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
 		reseals: rate.NewLimiter(rate.Limit(limits.ResealPerSecond), resealBatch),
 		scrubs:  rate.NewLimiter(rate.Limit(limits.ScrubPerSecond), scrubBatch),
