@@ -63,20 +63,23 @@ func TestDH15_EveryRPCDeclaresPermission(t *testing.T) {
 	}
 	// Who adds an RPC without a caller has to say so here.
 	require.Equal(t, map[string]bool{
-		authv1.AuthService_SignIn_FullMethodName:                 true,
-		authv1.AuthService_AcceptInvitation_FullMethodName:       true,
-		authv1.AuthService_Admit_FullMethodName:                  true,
-		authv1.PasskeyService_BeginPasskeySignIn_FullMethodName:  true,
-		authv1.PasskeyService_FinishPasskeySignIn_FullMethodName: true,
-		authv1.CodeService_BeginQrSignIn_FullMethodName:          true,
-		authv1.CodeService_PollQrSignIn_FullMethodName:           true,
-		authv1.GuardService_ReportProbe_FullMethodName:           true,
-		authv1.GuardService_RequestPasswordReset_FullMethodName:  true,
-		authv1.GuardService_ResetPassword_FullMethodName:         true,
-		authv1.MessageService_ReceiveSms_FullMethodName:          true,
-		recordsv1.RecordsService_ListOwners_FullMethodName:       true,
-		recordsv1.FhirService_Capabilities_FullMethodName:        true,
-		recordsv1.FhirService_SmartConfiguration_FullMethodName:  true,
+		authv1.AuthService_SignIn_FullMethodName:                    true,
+		authv1.AuthService_AcceptInvitation_FullMethodName:          true,
+		authv1.AuthService_Admit_FullMethodName:                     true,
+		authv1.PasskeyService_BeginPasskeySignIn_FullMethodName:     true,
+		authv1.PasskeyService_FinishPasskeySignIn_FullMethodName:    true,
+		authv1.CodeService_BeginQrSignIn_FullMethodName:             true,
+		authv1.CodeService_PollQrSignIn_FullMethodName:              true,
+		authv1.GuardService_ReportProbe_FullMethodName:              true,
+		authv1.GuardService_RequestPasswordReset_FullMethodName:     true,
+		authv1.GuardService_ResetPassword_FullMethodName:            true,
+		authv1.MessageService_ReceiveSms_FullMethodName:             true,
+		recordsv1.RecordsService_ListOwners_FullMethodName:          true,
+		recordsv1.RightsService_ViewRequestByToken_FullMethodName:   true,
+		recordsv1.RightsService_ExportByToken_FullMethodName:        true,
+		recordsv1.RightsService_FileStatementByToken_FullMethodName: true,
+		recordsv1.FhirService_Capabilities_FullMethodName:           true,
+		recordsv1.FhirService_SmartConfiguration_FullMethodName:     true,
 	}, anonymous)
 }
 

@@ -33,8 +33,9 @@ type Recorder struct {
 	peer      accessv1.Service
 	action    accessv1.Action
 	caller    *caller.Caller
-	practice  uuid.UUID // of a job, which nobody called
+	practice  uuid.UUID // where there is no caller: of a job, or of a patient's token
 	address   string
+	purpose   accessv1.Purpose
 	trace     trace.SpanContext
 	committed tally
 }
@@ -94,6 +95,14 @@ func (r *Recorder) SetCaller(c *caller.Caller) {
 	r.caller, r.address = c, c.Address
 }
 
+// SetBearer records for whom an RPC without a caller turned out to act: the practice
+// and purpose of the one-time token that it carried, and the client's address.
+func (r *Recorder) SetBearer(practice uuid.UUID, purpose accessv1.Purpose, address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.practice, r.purpose, r.address = practice, purpose, address
+}
+
 // SetTrace records the trace that the request belongs to.
 func (r *Recorder) SetTrace(sc trace.SpanContext) {
 	r.mu.Lock()
@@ -130,6 +139,7 @@ func (r *Recorder) prefilled() *auditv1.Event {
 		Outcome:     auditv1.Outcome_OUTCOME_OK,
 		Address:     r.address,
 		Traceparent: traceparent(r.trace),
+		Purpose:     r.purpose,
 	}
 	if r.practice != uuid.Nil {
 		e.PracticeId = r.practice.String()

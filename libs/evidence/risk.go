@@ -41,6 +41,8 @@ var actionRisk = map[accessv1.Action]auditv1.Risk{
 	accessv1.Action_ACTION_KEY_ROTATE:     auditv1.Risk_RISK_MEDIUM,
 	accessv1.Action_ACTION_KEY_REWRAP:     auditv1.Risk_RISK_MEDIUM,
 	accessv1.Action_ACTION_KEY_RESEAL:     auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_RIGHTS_CHANGE:  auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_DISCLOSE:       auditv1.Risk_RISK_MEDIUM,
 
 	accessv1.Action_ACTION_ROLE_CHANGE: auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_EXPORT:      auditv1.Risk_RISK_HIGH,

@@ -47,6 +47,7 @@ type suite struct {
 	auth      *authHandlers
 	messages  *messageHandlers
 	records   *recordsHandlers
+	rights    *rightsHandlers
 	backup    *backupHandlers
 	logs      *lockedBuffer
 	url, addr string
@@ -59,7 +60,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 	t.Helper()
 	s := &suite{
 		t: t, authority: ca.ForTest(t), logs: &lockedBuffer{},
-		records: &recordsHandlers{}, backup: &backupHandlers{}, messages: &messageHandlers{},
+		records: &recordsHandlers{}, rights: &rightsHandlers{}, backup: &backupHandlers{}, messages: &messageHandlers{},
 		stopUpstream: map[accessv1.Service]func(){},
 	}
 	keys := s.makeSigner()
@@ -71,6 +72,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 		}),
 		Records: s.upstream(accessv1.Service_SERVICE_RECORDS, keys, func(srv *server.Server) {
 			recordsv1.RegisterRecordsServiceServer(srv, s.records)
+			recordsv1.RegisterRightsServiceServer(srv, s.rights)
 		}),
 		Audit: s.upstream(accessv1.Service_SERVICE_AUDIT, keys, func(srv *server.Server) {
 			auditv1.RegisterAuditServiceServer(srv, auditv1.UnimplementedAuditServiceServer{})

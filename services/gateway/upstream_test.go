@@ -142,6 +142,21 @@ func (h *recordsHandlers) ImportBundle(stream recordsv1.RecordsService_ImportBun
 	return h.load(stream)
 }
 
+type rightsHandlers struct {
+	recordsv1.UnimplementedRightsServiceServer
+	export func(*recordsv1.ExportByTokenRequest, grpc.ServerStreamingServer[httpbody.HttpBody]) error
+}
+
+func (h *rightsHandlers) ExportByToken(r *recordsv1.ExportByTokenRequest, stream grpc.ServerStreamingServer[httpbody.HttpBody]) error {
+	committed(stream.Context())
+	return h.export(r, stream)
+}
+
+func (h *rightsHandlers) ExportChart(r *recordsv1.ExportChartRequest, stream grpc.ServerStreamingServer[httpbody.HttpBody]) error {
+	committed(stream.Context())
+	return h.export(&recordsv1.ExportByTokenRequest{Token: r.GetName()}, stream)
+}
+
 type backupHandlers struct {
 	backupv1.UnimplementedBackupServiceServer
 	create func(grpc.ServerStreamingServer[backupv1.CreateBackupResponse]) error

@@ -84,6 +84,8 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 	// The handlers use the context only in the forms that dial by themselves.
 	ctx := context.Background()
 	records := recordsv1.NewRecordsServiceClient(over(accessv1.Service_SERVICE_RECORDS))
+	rights := recordsv1.NewRightsServiceClient(over(accessv1.Service_SERVICE_RECORDS))
+	files := &downloads{rights: rights, stall: a.limits.Stall()}
 	messages := authv1.NewMessageServiceClient(over(accessv1.Service_SERVICE_AUTH))
 	return errors.Join(
 		authv1.RegisterAuthServiceHandlerClient(ctx, a.mux, authv1.NewAuthServiceClient(over(accessv1.Service_SERVICE_AUTH))),
@@ -96,9 +98,13 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 		recordsv1.RegisterRecordsServiceHandlerClient(ctx, a.mux, records),
 		recordsv1.RegisterLifecycleServiceHandlerClient(ctx, a.mux, recordsv1.NewLifecycleServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		recordsv1.RegisterKeysServiceHandlerClient(ctx, a.mux, recordsv1.NewKeysServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
+		recordsv1.RegisterRightsServiceHandlerClient(ctx, a.mux, rights),
 		auditv1.RegisterAuditServiceHandlerClient(ctx, a.mux, auditv1.NewAuditServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		backupv1.RegisterBackupServiceHandlerClient(ctx, a.mux, backupv1.NewBackupServiceClient(over(accessv1.Service_SERVICE_BACKUP))),
 		a.mux.HandlePath(http.MethodPost, importPath, (&importer{records: records, stall: a.limits.Stall()}).serve),
+		// The later of two handlers of a path is taken.
+		a.mux.HandlePath(http.MethodPost, exportPath, files.export),
+		a.mux.HandlePath(http.MethodPost, ownExportPath, files.exportByToken),
 		a.mux.HandlePath(http.MethodPost, webhookPath, (&webhook{messages: messages}).serve),
 	)
 }

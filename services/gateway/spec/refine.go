@@ -82,6 +82,11 @@ func describeAnswer(op object, rule operation) {
 	}
 	output := string(rule.method.Output().FullName())
 	switch {
+	case output == httpBody && rule.method.IsStreamingServer():
+		responses["200"] = object{
+			"description": "A zip. One that was cut short ends with the connection.",
+			"content":     object{"application/zip": object{"schema": object{"type": "string", "format": "binary"}}},
+		}
 	case output == httpBody:
 		responses["200"] = object{
 			"description": "The stored FHIR R4 resource, byte for byte.",

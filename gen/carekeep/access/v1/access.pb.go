@@ -308,6 +308,10 @@ const (
 	Action_ACTION_KEY_RESEAL Action = 37
 	// A practice that leaves, step by step.
 	Action_ACTION_EXIT Action = 41
+	// A patient's request, its clock, answer and proofs.
+	Action_ACTION_RIGHTS_CHANGE Action = 42
+	// The ledger of disclosures.
+	Action_ACTION_DISCLOSE Action = 43
 )
 
 // Enum value maps for Action.
@@ -350,6 +354,8 @@ var (
 		36: "ACTION_KEY_DESTROY",
 		37: "ACTION_KEY_RESEAL",
 		41: "ACTION_EXIT",
+		42: "ACTION_RIGHTS_CHANGE",
+		43: "ACTION_DISCLOSE",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":    0,
@@ -389,6 +395,8 @@ var (
 		"ACTION_KEY_DESTROY":    36,
 		"ACTION_KEY_RESEAL":     37,
 		"ACTION_EXIT":           41,
+		"ACTION_RIGHTS_CHANGE":  42,
+		"ACTION_DISCLOSE":       43,
 	}
 )
 
@@ -727,6 +735,20 @@ const (
 	Permission_PERMISSION_FHIR_PROCESS Permission = 303
 	// Writing what belongs to the practice and to no patient: practitioners, places, medicines.
 	Permission_PERMISSION_DIRECTORY_WRITE Permission = 304
+	// Rights of patients, disclosures and consents to disclose.
+	Permission_PERMISSION_RIGHTS_RECEIVE          Permission = 260
+	Permission_PERMISSION_RIGHTS_READ             Permission = 261
+	Permission_PERMISSION_RIGHTS_VERIFY           Permission = 262
+	Permission_PERMISSION_RIGHTS_MANAGE           Permission = 263
+	Permission_PERMISSION_RIGHTS_DECIDE           Permission = 264
+	Permission_PERMISSION_RIGHTS_AMEND            Permission = 265
+	Permission_PERMISSION_RIGHTS_TOKENS_ISSUE     Permission = 266
+	Permission_PERMISSION_RIGHTS_EXPORT           Permission = 267
+	Permission_PERMISSION_DISCLOSURES_READ        Permission = 268
+	Permission_PERMISSION_DISCLOSURES_RECORD      Permission = 269
+	Permission_PERMISSION_DISCLOSURES_SUSPEND     Permission = 270
+	Permission_PERMISSION_PATIENT_CONSENTS_READ   Permission = 271
+	Permission_PERMISSION_PATIENT_CONSENTS_RECORD Permission = 272
 )
 
 // Enum value maps for Permission.
@@ -862,6 +884,19 @@ var (
 		302: "PERMISSION_FHIR_DELETE",
 		303: "PERMISSION_FHIR_PROCESS",
 		304: "PERMISSION_DIRECTORY_WRITE",
+		260: "PERMISSION_RIGHTS_RECEIVE",
+		261: "PERMISSION_RIGHTS_READ",
+		262: "PERMISSION_RIGHTS_VERIFY",
+		263: "PERMISSION_RIGHTS_MANAGE",
+		264: "PERMISSION_RIGHTS_DECIDE",
+		265: "PERMISSION_RIGHTS_AMEND",
+		266: "PERMISSION_RIGHTS_TOKENS_ISSUE",
+		267: "PERMISSION_RIGHTS_EXPORT",
+		268: "PERMISSION_DISCLOSURES_READ",
+		269: "PERMISSION_DISCLOSURES_RECORD",
+		270: "PERMISSION_DISCLOSURES_SUSPEND",
+		271: "PERMISSION_PATIENT_CONSENTS_READ",
+		272: "PERMISSION_PATIENT_CONSENTS_RECORD",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":               0,
@@ -994,6 +1029,19 @@ var (
 		"PERMISSION_FHIR_DELETE":               302,
 		"PERMISSION_FHIR_PROCESS":              303,
 		"PERMISSION_DIRECTORY_WRITE":           304,
+		"PERMISSION_RIGHTS_RECEIVE":            260,
+		"PERMISSION_RIGHTS_READ":               261,
+		"PERMISSION_RIGHTS_VERIFY":             262,
+		"PERMISSION_RIGHTS_MANAGE":             263,
+		"PERMISSION_RIGHTS_DECIDE":             264,
+		"PERMISSION_RIGHTS_AMEND":              265,
+		"PERMISSION_RIGHTS_TOKENS_ISSUE":       266,
+		"PERMISSION_RIGHTS_EXPORT":             267,
+		"PERMISSION_DISCLOSURES_READ":          268,
+		"PERMISSION_DISCLOSURES_RECORD":        269,
+		"PERMISSION_DISCLOSURES_SUSPEND":       270,
+		"PERMISSION_PATIENT_CONSENTS_READ":     271,
+		"PERMISSION_PATIENT_CONSENTS_RECORD":   272,
 	}
 )
 
@@ -1310,7 +1358,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xb2\x06\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xe1\x06\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1349,7 +1397,9 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11ACTION_KEY_REWRAP\x10#\x12\x16\n" +
 	"\x12ACTION_KEY_DESTROY\x10$\x12\x15\n" +
 	"\x11ACTION_KEY_RESEAL\x10%\x12\x0f\n" +
-	"\vACTION_EXIT\x10)*\x8e\x01\n" +
+	"\vACTION_EXIT\x10)\x12\x18\n" +
+	"\x14ACTION_RIGHTS_CHANGE\x10*\x12\x13\n" +
+	"\x0fACTION_DISCLOSE\x10+*\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1373,7 +1423,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xa2'\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xa7+\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1513,7 +1563,20 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x16PERMISSION_FHIR_UPDATE\x10\xad\x02\x1a\x04\x98\xb5\x18\t\x12!\n" +
 	"\x16PERMISSION_FHIR_DELETE\x10\xae\x02\x1a\x04\x98\xb5\x18\t\x12\"\n" +
 	"\x17PERMISSION_FHIR_PROCESS\x10\xaf\x02\x1a\x04\x98\xb5\x18\t\x12%\n" +
-	"\x1aPERMISSION_DIRECTORY_WRITE\x10\xb0\x02\x1a\x04\x98\xb5\x18\t:N\n" +
+	"\x1aPERMISSION_DIRECTORY_WRITE\x10\xb0\x02\x1a\x04\x98\xb5\x18\t\x12$\n" +
+	"\x19PERMISSION_RIGHTS_RECEIVE\x10\x84\x02\x1a\x04\x98\xb5\x18\x05\x12!\n" +
+	"\x16PERMISSION_RIGHTS_READ\x10\x85\x02\x1a\x04\x98\xb5\x18\x05\x12#\n" +
+	"\x18PERMISSION_RIGHTS_VERIFY\x10\x86\x02\x1a\x04\x98\xb5\x18\x05\x12#\n" +
+	"\x18PERMISSION_RIGHTS_MANAGE\x10\x87\x02\x1a\x04\x98\xb5\x18\x05\x12#\n" +
+	"\x18PERMISSION_RIGHTS_DECIDE\x10\x88\x02\x1a\x04\x98\xb5\x18\x05\x12\"\n" +
+	"\x17PERMISSION_RIGHTS_AMEND\x10\x89\x02\x1a\x04\x98\xb5\x18\x05\x12)\n" +
+	"\x1ePERMISSION_RIGHTS_TOKENS_ISSUE\x10\x8a\x02\x1a\x04\x98\xb5\x18\x05\x12#\n" +
+	"\x18PERMISSION_RIGHTS_EXPORT\x10\x8b\x02\x1a\x04\x98\xb5\x18\x05\x12&\n" +
+	"\x1bPERMISSION_DISCLOSURES_READ\x10\x8c\x02\x1a\x04\x98\xb5\x18\x05\x12(\n" +
+	"\x1dPERMISSION_DISCLOSURES_RECORD\x10\x8d\x02\x1a\x04\x98\xb5\x18\x05\x12)\n" +
+	"\x1ePERMISSION_DISCLOSURES_SUSPEND\x10\x8e\x02\x1a\x04\x98\xb5\x18\x05\x12+\n" +
+	" PERMISSION_PATIENT_CONSENTS_READ\x10\x8f\x02\x1a\x04\x98\xb5\x18\x05\x12-\n" +
+	"\"PERMISSION_PATIENT_CONSENTS_RECORD\x10\x90\x02\x1a\x04\x98\xb5\x18\x05:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

@@ -117,6 +117,23 @@ var careTeam = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_CARE_TEAM_REMOVE,
 }
 
+// patientRights answers what patients ask for, and keeps the ledger of disclosures.
+var patientRights = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_RIGHTS_RECEIVE,
+	accessv1.Permission_PERMISSION_RIGHTS_READ,
+	accessv1.Permission_PERMISSION_RIGHTS_VERIFY,
+	accessv1.Permission_PERMISSION_RIGHTS_MANAGE,
+	accessv1.Permission_PERMISSION_RIGHTS_DECIDE,
+	accessv1.Permission_PERMISSION_RIGHTS_AMEND,
+	accessv1.Permission_PERMISSION_RIGHTS_TOKENS_ISSUE,
+	accessv1.Permission_PERMISSION_RIGHTS_EXPORT,
+	accessv1.Permission_PERMISSION_DISCLOSURES_READ,
+	accessv1.Permission_PERMISSION_DISCLOSURES_RECORD,
+	accessv1.Permission_PERMISSION_DISCLOSURES_SUSPEND,
+	accessv1.Permission_PERMISSION_PATIENT_CONSENTS_READ,
+	accessv1.Permission_PERMISSION_PATIENT_CONSENTS_RECORD,
+}
+
 var appointments = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_APPOINTMENTS_READ,
 	accessv1.Permission_PERMISSION_APPOINTMENTS_LIST,
@@ -176,7 +193,7 @@ var admin = set(self, users, staffing, audit, careTeam, governing, messaging, ke
 // doctor treats patients. No billing settings (claim DC-04), no user
 // administration; USERS_READ and USERS_LIST are there to find the staff to
 // assign, and show no contact data.
-var doctor = set(self, staffing, careTeam, appointments, messaging, []accessv1.Permission{
+var doctor = set(self, staffing, careTeam, appointments, messaging, patientRights, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_USERS_READ,
 	accessv1.Permission_PERMISSION_USERS_LIST,
 

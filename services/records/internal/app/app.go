@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
@@ -27,6 +28,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/interact"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/life"
+	"github.com/carekeep/carekeep/services/records/internal/rights"
 	"github.com/carekeep/carekeep/services/records/internal/search"
 	"github.com/carekeep/carekeep/services/records/internal/upkeep"
 	"github.com/carekeep/carekeep/services/records/migrations"
@@ -49,6 +51,8 @@ type App struct {
 	access *pg.Access
 	vault  *transit.Client
 	keys   *keys.Keys
+	rights *rights.Rights
+	log    *slog.Logger
 	relay  *outbox.Relay
 	upkeep *upkeep.Upkeep
 	life   *life.Life
@@ -65,7 +69,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	a := &App{}
+	a := &App{log: o.Log}
 	if a.vault, err = transit.New(s.Transit, identity); err != nil {
 		return nil, err
 	}
@@ -96,6 +100,8 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(charts, intake.New(a.access, a.keys, generations, s.Imports, o.Now), a.search))
 	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
+	a.rights = rights.New(a.access, a.keys, charts, o.Now)
+	recordsv1.RegisterRightsServiceServer(a.Server, api.NewRights(a.rights))
 	if err := a.serveFHIR(ctx, s.FHIR, charts, generations, o.Now); err != nil {
 		a.close()
 		return nil, err
@@ -112,6 +118,11 @@ func (a *App) serveFHIR(ctx context.Context, s FHIR, charts *chart.Chart, genera
 	return a.Server.ServeHTTP(ctx, s.Listen, fhirapi.Handler(service, a.Server, s.Limits))
 }
 
+// CheckDueRequests announces the requests of a practice's patients that are nearly due or overdue.
+func (a *App) CheckDueRequests(ctx context.Context, practice uuid.UUID) (int, error) {
+	return a.rights.CheckDue(ctx, practice)
+}
+
 // Run serves until ctx ends, then drains. The relay stops after the last RPC, so
 // that its events still leave.
 func (a *App) Run(ctx context.Context) error {
@@ -122,6 +133,7 @@ func (a *App) Run(ctx context.Context) error {
 	relay.Go(func() { relayed = a.relay.Run(background) })
 	work.Go(func() { a.upkeep.Run(working) })
 	work.Go(func() { a.life.WatchClosed(working) })
+	work.Go(func() { a.rights.Run(working, a.log) })
 	served := a.Server.Serve(ctx)
 	rest()
 	work.Wait()

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,7 +125,10 @@ type house struct {
 	web      string // host:port of the FHIR API
 	practice uuid.UUID
 	log      *safeBuffer
+	app      *app.App
 	stop     func()
+	// ahead is how far the house's clock is before the machine's, in nanoseconds.
+	ahead atomic.Int64
 }
 
 func newHouse(tb testing.TB, changes ...func(*settings)) *house {
@@ -162,7 +166,7 @@ func newHouseOn(tb testing.TB, db *postgres.Server, changes ...func(*settings)) 
 func (h *house) start() {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	records, err := app.New(ctx, h.settings, app.Options{Log: slog.New(slog.NewTextHandler(h.log, nil))})
+	records, err := app.New(ctx, h.settings, app.Options{Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: h.now})
 	require.NoError(h.t, err)
 	done := make(chan error, 1)
 	go func() { done <- records.Run(ctx) }()
@@ -179,6 +183,12 @@ func (h *house) start() {
 		}
 	})
 }
+
+// now is the time in the house.
+func (h *house) now() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) }
+
+// pass lets time pass in the house.
+func (h *house) pass(d time.Duration) { h.ahead.Add(int64(d)) }
 
 func (h *house) restart() {
 	h.t.Helper()
@@ -235,7 +245,7 @@ func everything() access.Permissions {
 // as is a context in which the user calls.
 func (h *house) as(u *user) context.Context {
 	h.t.Helper()
-	token, err := street.signer.Sign(u.Caller, time.Now())
+	token, err := street.signer.Sign(u.Caller, h.now())
 	require.NoError(h.t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	h.t.Cleanup(cancel)

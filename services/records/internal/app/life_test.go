@@ -342,14 +342,15 @@ func TestErasureIsReappliedByItsCertificate(t *testing.T) {
 // practice_id and patient_id by itself; whoever adds a table says here what becomes of it.
 var patientTables = map[string]string{
 	"care_team": "erased", "data_keys": "erased", "document_history": "erased", "documents": "erased", "legal_holds": "erased",
-	"resource_index": "erased", "patients": "erased",
+	"resource_index": "erased", "patients": "erased", "patient_tokens": "erased", "rights_rows": "erased", "rights_notices": "erased",
 	"requests":      "erased, by the resources that they made",
 	"erasures":      "kept: the decision and its certificate, without any data of the patient",
 	"practice_keys": "nobody's: the practice's", "retention": "nobody's: the practice's",
+	"token_failures": "nobody's: networks that wrong tokens came from",
+	"practices":      "nobody's: the practice's", "practice_key_versions": "nobody's: the practice's",
 	"index_generations": "nobody's: the practice's",
-	"practices":         "nobody's: the practice's", "practice_key_versions": "nobody's: the practice's",
-	"key_jobs": "nobody's: the practice's; a scrub that runs names where it is",
-	"outbox":   "nobody's: events on their way to the audit log", "goose_outbox": "nobody's", "goose_records": "nobody's",
+	"key_jobs":          "nobody's: the practice's; a scrub that runs names where it is",
+	"outbox":            "nobody's: events on their way to the audit log", "goose_outbox": "nobody's", "goose_records": "nobody's",
 	"practice_exits": "nobody's: the practice's",
 }
 
