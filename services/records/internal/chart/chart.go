@@ -84,12 +84,6 @@ func view(ctx context.Context) (*caller.Caller, store.Viewer, error) {
 // View is the caller and what the caller sees, for operations of other packages on charts.
 func View(ctx context.Context) (*caller.Caller, store.Viewer, error) { return view(ctx) }
 
-// Judge makes the event of an access to what was, or was not, found, and the error for
-// the client, for operations of other packages on charts.
-func Judge(ctx context.Context, found, visible bool, mods ...func(*auditv1.Event)) (*auditv1.Event, error) {
-	return judge(ctx, found, visible, mods...)
-}
-
 // names are the collections of the types that the API offers as typed messages.
 var names = map[string]string{
 	fhir.TypeDocumentReference: "notes",
