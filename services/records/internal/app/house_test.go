@@ -120,7 +120,6 @@ type house struct {
 	settings app.Settings
 	client   recordsv1.RecordsServiceClient
 	keys     recordsv1.KeysServiceClient
-	app      *app.App
 	address  string
 	web      string // host:port of the FHIR API
 	practice uuid.UUID

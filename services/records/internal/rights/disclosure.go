@@ -12,9 +12,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
-	"github.com/carekeep/carekeep/libs/envelope"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
@@ -97,7 +97,7 @@ func (r *Rights) authorised(ctx context.Context, who actor, patient uuid.UUID, d
 		return rider{}, err
 	case !r.active(e.msg):
 		return refuse(errConsentMissing)
-	case envelope.Name(e.msg.GetGrantee()) != envelope.Name(d.GetRecipient()):
+	case index.Name(e.msg.GetGrantee()) != index.Name(d.GetRecipient()):
 		return refuse(errConsentOther)
 	}
 	var now store.RightsRow
