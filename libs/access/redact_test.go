@@ -141,14 +141,14 @@ func TestDMD05_RedactReachesEveryField(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(before), "secret")
 
-	access.Redact(whole, access.Permissions{})
+	access.Redact(whole, access.View{})
 	after, err := proto.Marshal(whole)
 	require.NoError(t, err)
 	require.NotContains(t, string(after), "secret")
 	require.Contains(t, string(after), "open", "fields without a rule stay")
 
 	kept := full(t)
-	access.Redact(kept, access.NewPermissions(contact, national))
+	access.Redact(kept, treating(contact, national))
 	require.True(t, proto.Equal(full(t), kept), "a caller who holds everything loses nothing")
 }
 
@@ -157,7 +157,7 @@ func TestDMD05_AnyThatCannotBeOpenedIsEmptied(t *testing.T) {
 		{TypeUrl: "type.googleapis.com/no.such.Type", Value: []byte("secret")},
 		{TypeUrl: "type.googleapis.com/carekeep.records.v1.Patient", Value: []byte("\xffsecret")},
 	} {
-		access.Redact(a, access.NewPermissions(contact, national))
+		access.Redact(a, treating(contact, national))
 		require.Empty(t, a.GetValue())
 	}
 }
@@ -179,7 +179,7 @@ func TestDMD05_PatientFieldsByPermission(t *testing.T) {
 		{access.NewPermissions(contact, national), true, true, true},
 	} {
 		list := &recordsv1.ListPatientsResponse{Patients: []*recordsv1.Patient{patient(), patient()}}
-		access.Redact(list, tc.held)
+		access.Redact(list, treating(tc.held.List()...))
 		for _, p := range list.GetPatients() {
 			require.Equal(t, "patients/1", p.GetName())
 			require.Equal(t, tc.nationalID, len(p.GetNationalIdentifiers()) > 0)
@@ -190,9 +190,9 @@ func TestDMD05_PatientFieldsByPermission(t *testing.T) {
 }
 
 func TestRedactTakesNilAndEmptyMessages(t *testing.T) {
-	access.Redact(nil, access.Permissions{})
-	access.Redact((*recordsv1.Patient)(nil), access.Permissions{})
-	access.Redact(&recordsv1.ListPatientsResponse{Patients: []*recordsv1.Patient{nil, {}}}, access.Permissions{})
+	access.Redact(nil, access.View{})
+	access.Redact((*recordsv1.Patient)(nil), access.View{})
+	access.Redact(&recordsv1.ListPatientsResponse{Patients: []*recordsv1.Patient{nil, {}}}, access.View{})
 }
 
 func BenchmarkRedact(b *testing.B) {
@@ -203,8 +203,50 @@ func BenchmarkRedact(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				access.Redact(entry, held)
+				access.Redact(entry, access.View{Held: held})
 			}
 		})
 	}
+}
+
+func treating(held ...accessv1.Permission) access.View {
+	return access.View{Held: access.NewPermissions(held...), Purpose: accessv1.Purpose_PURPOSE_TREATMENT}
+}
+
+// Fields that name purposes are shown for those and no others, whatever the caller
+// holds, and at any depth.
+func TestDMD05_FieldsArePartOfTheAnswerForTheirPurposesOnly(t *testing.T) {
+	for purpose, want := range map[accessv1.Purpose][3]bool{ // text of a note, medicine, national identifier
+		accessv1.Purpose_PURPOSE_TREATMENT:   {true, true, true},
+		accessv1.Purpose_PURPOSE_INDIVIDUAL:  {true, true, true},
+		accessv1.Purpose_PURPOSE_PAYMENT:     {false, true, true},
+		accessv1.Purpose_PURPOSE_OPERATIONS:  {false, false, false},
+		accessv1.Purpose_PURPOSE_UNSPECIFIED: {false, false, false},
+	} {
+		v := treating(contact, national)
+		v.Purpose = purpose
+		notes := &recordsv1.ListNotesResponse{Notes: []*recordsv1.Note{{Name: "n", Text: "secret"}}}
+		medicines := &recordsv1.ListPrescriptionsResponse{Prescriptions: []*recordsv1.Prescription{{Name: "n", Medication: "secret"}}}
+		patient := &recordsv1.Patient{Name: "n", NationalIdentifiers: []*recordsv1.Identifier{{Value: "secret"}}}
+		for _, m := range []proto.Message{notes, medicines, patient} {
+			access.Redact(m, v)
+		}
+		require.Equal(t, want, [3]bool{
+			notes.GetNotes()[0].GetText() != "", medicines.GetPrescriptions()[0].GetMedication() != "", len(patient.GetNationalIdentifiers()) > 0,
+		}, purpose)
+		require.Equal(t, "n", notes.GetNotes()[0].GetName())
+	}
+}
+
+// Minimum necessary does not apply to treatment and to the individual (45 CFR 164.502(b)(2)).
+func TestDMD05_NoFieldIsHiddenFromTreatmentOrTheIndividual(t *testing.T) {
+	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
+		fields := mt.Descriptor().Fields()
+		for i := range fields.Len() {
+			for _, exempt := range []accessv1.Purpose{accessv1.Purpose_PURPOSE_TREATMENT, accessv1.Purpose_PURPOSE_INDIVIDUAL} {
+				require.True(t, access.ShownFor(fields.Get(i), exempt), fields.Get(i).FullName())
+			}
+		}
+		return true
+	})
 }

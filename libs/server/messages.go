@@ -63,10 +63,10 @@ func redact(_ context.Context, c *call, message any) error {
 	if !ok {
 		return nil
 	}
-	var held access.Permissions
+	var view access.View
 	if c.caller != nil {
-		held = c.caller.Permissions
+		view = access.View{Held: c.caller.Permissions, Purpose: c.caller.Purpose}
 	}
-	access.Redact(m, held)
+	access.Redact(m, view)
 	return nil
 }

@@ -1,5 +1,5 @@
 // Package policy says which permissions raw FHIR takes, by the type of the
-// resource. The rest of the access policy stands in the proto files; types of FHIR are
+// resource, and for which purposes of use it is read. The rest of the access policy stands in the proto files; types of FHIR are
 // data there, so this part is a table.
 package policy
 
@@ -131,7 +131,7 @@ func HasOwn(change Change, resourceType string) bool {
 // nor take it away; what the typed messages ask for, where there is one; and for the
 // directory, which is everybody's, a permission of its own. A place on the care team is
 // asked for besides (internal/interact).
-func CheckChange(held access.Permissions, change Change, resourceType string) error {
+func CheckChange(v access.View, change Change, resourceType string) error {
 	needed := slices.Clone(ReadPermissions(resourceType))
 	if p, ok := own[change][resourceType]; ok {
 		needed = append(needed, p)
@@ -140,11 +140,11 @@ func CheckChange(held access.Permissions, change Change, resourceType string) er
 		needed = append(needed, accessv1.Permission_PERMISSION_DIRECTORY_WRITE)
 	}
 	for _, p := range needed {
-		if !held.Has(p) {
+		if !v.Held.Has(p) {
 			return errs.New(errs.KindDenied, "TYPE_NOT_PERMITTED", fmt.Sprintf("Writing this type of resource takes %s.", p))
 		}
 	}
-	return nil
+	return neededFor(v, resourceType)
 }
 
 // MayUpdate reports whether the permissions allow to change resources of a type
@@ -182,25 +182,40 @@ func Enforced() access.Permissions {
 	return p
 }
 
-// CheckRead refuses a caller who lacks what reading a type takes.
-func CheckRead(held access.Permissions, resourceType string) error {
+// CheckRead refuses a view that lacks what reading a type raw takes, or whose purpose
+// of use does not need the type.
+func CheckRead(v access.View, resourceType string) error {
 	for _, p := range ReadPermissions(resourceType) {
-		if !held.Has(p) {
+		if !v.Held.Has(p) {
 			return errs.New(errs.KindDenied, "TYPE_NOT_PERMITTED", fmt.Sprintf("Reading this type of resource takes %s.", p))
 		}
+	}
+	return neededFor(v, resourceType)
+}
+
+func neededFor(v access.View, resourceType string) error {
+	if !Needed(v.Purpose, resourceType) {
+		return errs.New(errs.KindDenied, "TYPE_NOT_FOR_PURPOSE", fmt.Sprintf(
+			"Resources of this type are neither read nor written raw for %s: use the typed views, which show what the purpose needs.", v.Purpose))
 	}
 	return nil
 }
 
+// MayRead is CheckRead as a question, for what leaves such types out.
+func MayRead(v access.View, resourceType string) bool { return CheckRead(v, resourceType) == nil }
+
 // CheckWrite refuses to change fields that the caller may not see: who cannot see
 // a value must not overwrite it. It goes by the field options of the proto file.
-func CheckWrite(held access.Permissions, view proto.Message, fields []string) error {
-	described := view.ProtoReflect().Descriptor().Fields()
+func CheckWrite(v access.View, message proto.Message, fields []string) error {
+	described := message.ProtoReflect().Descriptor().Fields()
 	for _, name := range fields {
-		options := described.ByName(protoreflect.Name(name)).Options()
-		rule, _ := proto.GetExtension(options, accessv1.E_Field).(*accessv1.FieldRule)
-		p := rule.GetPermission()
-		if p != accessv1.Permission_PERMISSION_UNSPECIFIED && !held.Has(p) {
+		field := described.ByName(protoreflect.Name(name))
+		p := access.FieldRuleOf(field).GetPermission()
+		if !access.ShownFor(field, v.Purpose) {
+			return errs.New(errs.KindDenied, "FIELD_NOT_FOR_PURPOSE", fmt.Sprintf("This field is not shown for %s, so it is not changed for it either.", v.Purpose)).
+				WithField(name, "leave it out of the update mask, or state the purpose that the change is for")
+		}
+		if p != accessv1.Permission_PERMISSION_UNSPECIFIED && !v.Held.Has(p) {
 			return errs.New(errs.KindDenied, "FIELD_NOT_PERMITTED", fmt.Sprintf("Changing this field takes %s.", p)).
 				WithField(name, "may not be changed by this caller; leave it out of the update mask")
 		}

@@ -312,6 +312,10 @@ const (
 	Action_ACTION_RIGHTS_CHANGE Action = 42
 	// The ledger of disclosures.
 	Action_ACTION_DISCLOSE Action = 43
+	// A chart that is opened in an emergency without being on the care team.
+	Action_ACTION_BREAK_GLASS Action = 29
+	// An emergency opening that somebody else looks at afterwards.
+	Action_ACTION_GLASS_REVIEW Action = 30
 )
 
 // Enum value maps for Action.
@@ -356,6 +360,8 @@ var (
 		41: "ACTION_EXIT",
 		42: "ACTION_RIGHTS_CHANGE",
 		43: "ACTION_DISCLOSE",
+		29: "ACTION_BREAK_GLASS",
+		30: "ACTION_GLASS_REVIEW",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":    0,
@@ -397,6 +403,8 @@ var (
 		"ACTION_EXIT":           41,
 		"ACTION_RIGHTS_CHANGE":  42,
 		"ACTION_DISCLOSE":       43,
+		"ACTION_BREAK_GLASS":    29,
+		"ACTION_GLASS_REVIEW":   30,
 	}
 )
 
@@ -749,6 +757,10 @@ const (
 	Permission_PERMISSION_DISCLOSURES_SUSPEND     Permission = 270
 	Permission_PERMISSION_PATIENT_CONSENTS_READ   Permission = 271
 	Permission_PERMISSION_PATIENT_CONSENTS_RECORD Permission = 272
+	// Break-glass. GLASS_BREAK alone opens nothing: an administrator designates who may.
+	Permission_PERMISSION_GLASS_BREAK     Permission = 210
+	Permission_PERMISSION_GLASS_REVIEW    Permission = 211
+	Permission_PERMISSION_GLASS_DESIGNATE Permission = 212
 )
 
 // Enum value maps for Permission.
@@ -897,6 +909,9 @@ var (
 		270: "PERMISSION_DISCLOSURES_SUSPEND",
 		271: "PERMISSION_PATIENT_CONSENTS_READ",
 		272: "PERMISSION_PATIENT_CONSENTS_RECORD",
+		210: "PERMISSION_GLASS_BREAK",
+		211: "PERMISSION_GLASS_REVIEW",
+		212: "PERMISSION_GLASS_DESIGNATE",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":               0,
@@ -1042,6 +1057,9 @@ var (
 		"PERMISSION_DISCLOSURES_SUSPEND":       270,
 		"PERMISSION_PATIENT_CONSENTS_READ":     271,
 		"PERMISSION_PATIENT_CONSENTS_RECORD":   272,
+		"PERMISSION_GLASS_BREAK":               210,
+		"PERMISSION_GLASS_REVIEW":              211,
+		"PERMISSION_GLASS_DESIGNATE":           212,
 	}
 )
 
@@ -1197,7 +1215,10 @@ type FieldRule struct {
 	Secret bool `protobuf:"varint,3,opt,name=secret,proto3" json:"secret,omitempty"`
 	// True where the gateway fills the field in and overwrites whatever a client sent:
 	// left out of the OpenAPI document.
-	ServerSet     bool `protobuf:"varint,4,opt,name=server_set,json=serverSet,proto3" json:"server_set,omitempty"`
+	ServerSet bool `protobuf:"varint,4,opt,name=server_set,json=serverSet,proto3" json:"server_set,omitempty"`
+	// Where set, the field is in responses for these purposes of use only: minimum necessary
+	// (45 CFR 164.502(b)). TREATMENT and INDIVIDUAL are exempt from it, so a list holds both.
+	Purposes      []Purpose `protobuf:"varint,5,rep,packed,name=purposes,proto3,enum=carekeep.access.v1.Purpose" json:"purposes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1258,6 +1279,13 @@ func (x *FieldRule) GetServerSet() bool {
 		return x.ServerSet
 	}
 	return false
+}
+
+func (x *FieldRule) GetPurposes() []Purpose {
+	if x != nil {
+		return x.Purposes
+	}
+	return nil
 }
 
 var file_carekeep_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
@@ -1326,7 +1354,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x06action\x18\x05 \x01(\x0e2\x1a.carekeep.access.v1.ActionR\x06action\x12\x1c\n" +
 	"\tanonymous\x18\x06 \x01(\bR\tanonymous\x12'\n" +
 	"\x0ftimeout_seconds\x18\a \x01(\x05R\x0etimeoutSeconds\x12#\n" +
-	"\rpatient_token\x18\b \x01(\bR\fpatientToken\"\x94\x01\n" +
+	"\rpatient_token\x18\b \x01(\bR\fpatientToken\"\xcd\x01\n" +
 	"\tFieldRule\x12\x10\n" +
 	"\x03phi\x18\x01 \x01(\bR\x03phi\x12>\n" +
 	"\n" +
@@ -1334,7 +1362,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"permission\x12\x16\n" +
 	"\x06secret\x18\x03 \x01(\bR\x06secret\x12\x1d\n" +
 	"\n" +
-	"server_set\x18\x04 \x01(\bR\tserverSet*\x96\x01\n" +
+	"server_set\x18\x04 \x01(\bR\tserverSet\x127\n" +
+	"\bpurposes\x18\x05 \x03(\x0e2\x1b.carekeep.access.v1.PurposeR\bpurposes*\x96\x01\n" +
 	"\aService\x12\x17\n" +
 	"\x13SERVICE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSERVICE_GATEWAY\x10\x01\x12\x10\n" +
@@ -1358,7 +1387,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xe1\x06\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\x92\a\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1399,7 +1428,9 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11ACTION_KEY_RESEAL\x10%\x12\x0f\n" +
 	"\vACTION_EXIT\x10)\x12\x18\n" +
 	"\x14ACTION_RIGHTS_CHANGE\x10*\x12\x13\n" +
-	"\x0fACTION_DISCLOSE\x10+*\x8e\x01\n" +
+	"\x0fACTION_DISCLOSE\x10+\x12\x16\n" +
+	"\x12ACTION_BREAK_GLASS\x10\x1d\x12\x17\n" +
+	"\x13ACTION_GLASS_REVIEW\x10\x1e*\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1423,7 +1454,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xa7+\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\x95,\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1576,7 +1607,10 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x1dPERMISSION_DISCLOSURES_RECORD\x10\x8d\x02\x1a\x04\x98\xb5\x18\x05\x12)\n" +
 	"\x1ePERMISSION_DISCLOSURES_SUSPEND\x10\x8e\x02\x1a\x04\x98\xb5\x18\x05\x12+\n" +
 	" PERMISSION_PATIENT_CONSENTS_READ\x10\x8f\x02\x1a\x04\x98\xb5\x18\x05\x12-\n" +
-	"\"PERMISSION_PATIENT_CONSENTS_RECORD\x10\x90\x02\x1a\x04\x98\xb5\x18\x05:N\n" +
+	"\"PERMISSION_PATIENT_CONSENTS_RECORD\x10\x90\x02\x1a\x04\x98\xb5\x18\x05\x12!\n" +
+	"\x16PERMISSION_GLASS_BREAK\x10\xd2\x01\x1a\x04\x98\xb5\x18\x05\x12\"\n" +
+	"\x17PERMISSION_GLASS_REVIEW\x10\xd3\x01\x1a\x04\x98\xb5\x18\f\x12%\n" +
+	"\x1aPERMISSION_GLASS_DESIGNATE\x10\xd4\x01\x1a\x04\x98\xb5\x18\f:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"
@@ -1616,17 +1650,18 @@ var file_carekeep_access_v1_access_proto_depIdxs = []int32{
 	1,  // 2: carekeep.access.v1.Rule.assurance:type_name -> carekeep.access.v1.Assurance
 	4,  // 3: carekeep.access.v1.Rule.action:type_name -> carekeep.access.v1.Action
 	7,  // 4: carekeep.access.v1.FieldRule.permission:type_name -> carekeep.access.v1.Permission
-	10, // 5: carekeep.access.v1.rule:extendee -> google.protobuf.MethodOptions
-	11, // 6: carekeep.access.v1.field:extendee -> google.protobuf.FieldOptions
-	12, // 7: carekeep.access.v1.module:extendee -> google.protobuf.EnumValueOptions
-	8,  // 8: carekeep.access.v1.rule:type_name -> carekeep.access.v1.Rule
-	9,  // 9: carekeep.access.v1.field:type_name -> carekeep.access.v1.FieldRule
-	6,  // 10: carekeep.access.v1.module:type_name -> carekeep.access.v1.Module
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	8,  // [8:11] is the sub-list for extension type_name
-	5,  // [5:8] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	3,  // 5: carekeep.access.v1.FieldRule.purposes:type_name -> carekeep.access.v1.Purpose
+	10, // 6: carekeep.access.v1.rule:extendee -> google.protobuf.MethodOptions
+	11, // 7: carekeep.access.v1.field:extendee -> google.protobuf.FieldOptions
+	12, // 8: carekeep.access.v1.module:extendee -> google.protobuf.EnumValueOptions
+	8,  // 9: carekeep.access.v1.rule:type_name -> carekeep.access.v1.Rule
+	9,  // 10: carekeep.access.v1.field:type_name -> carekeep.access.v1.FieldRule
+	6,  // 11: carekeep.access.v1.module:type_name -> carekeep.access.v1.Module
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	9,  // [9:12] is the sub-list for extension type_name
+	6,  // [6:9] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_access_v1_access_proto_init() }

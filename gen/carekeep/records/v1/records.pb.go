@@ -2452,7 +2452,11 @@ type AddCareTeamMemberRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// "users/{uuid}".
-	User          string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// From when to when the doctor sees the patient; unset: from now, and without end. Who is a
+	// member already gets these times instead.
+	StartTime     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2499,6 +2503,20 @@ func (x *AddCareTeamMemberRequest) GetUser() string {
 		return x.User
 	}
 	return ""
+}
+
+func (x *AddCareTeamMemberRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *AddCareTeamMemberRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
 }
 
 type RemoveCareTeamMemberRequest struct {
@@ -2557,8 +2575,11 @@ func (x *RemoveCareTeamMemberRequest) GetUser() string {
 type CareTeam struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "patients/{uuid}/careTeam".
-	Name          string   `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Users         []string `protobuf:"bytes,2,rep,name=users,proto3" json:"users,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Who sees the patient now.
+	Users []string `protobuf:"bytes,2,rep,name=users,proto3" json:"users,omitempty"`
+	// Everybody on the team, also whose time is over or still to come.
+	Members       []*CareTeamMember `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2607,6 +2628,77 @@ func (x *CareTeam) GetUsers() []string {
 	return nil
 }
 
+func (x *CareTeam) GetMembers() []*CareTeamMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// CareTeamMember is a doctor, and from when to when.
+type CareTeamMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "users/{uuid}".
+	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Unset: since the patient is here.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Unset: without end.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CareTeamMember) Reset() {
+	*x = CareTeamMember{}
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CareTeamMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CareTeamMember) ProtoMessage() {}
+
+func (x *CareTeamMember) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CareTeamMember.ProtoReflect.Descriptor instead.
+func (*CareTeamMember) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *CareTeamMember) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *CareTeamMember) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *CareTeamMember) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 type GetResourceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A FHIR R4 resource type, such as Observation.
@@ -2618,7 +2710,7 @@ type GetResourceRequest struct {
 
 func (x *GetResourceRequest) Reset() {
 	*x = GetResourceRequest{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[42]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2630,7 +2722,7 @@ func (x *GetResourceRequest) String() string {
 func (*GetResourceRequest) ProtoMessage() {}
 
 func (x *GetResourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[42]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2643,7 +2735,7 @@ func (x *GetResourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResourceRequest.ProtoReflect.Descriptor instead.
 func (*GetResourceRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{42}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetResourceRequest) GetType() string {
@@ -2671,7 +2763,7 @@ type GetResourceVersionRequest struct {
 
 func (x *GetResourceVersionRequest) Reset() {
 	*x = GetResourceVersionRequest{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[43]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2683,7 +2775,7 @@ func (x *GetResourceVersionRequest) String() string {
 func (*GetResourceVersionRequest) ProtoMessage() {}
 
 func (x *GetResourceVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[43]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2696,7 +2788,7 @@ func (x *GetResourceVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResourceVersionRequest.ProtoReflect.Descriptor instead.
 func (*GetResourceVersionRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{43}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetResourceVersionRequest) GetType() string {
@@ -2733,7 +2825,7 @@ type ListResourcesRequest struct {
 
 func (x *ListResourcesRequest) Reset() {
 	*x = ListResourcesRequest{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[44]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +2837,7 @@ func (x *ListResourcesRequest) String() string {
 func (*ListResourcesRequest) ProtoMessage() {}
 
 func (x *ListResourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[44]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +2850,7 @@ func (x *ListResourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListResourcesRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{44}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListResourcesRequest) GetPageSize() int32 {
@@ -2799,7 +2891,7 @@ type ListResourcesResponse struct {
 
 func (x *ListResourcesResponse) Reset() {
 	*x = ListResourcesResponse{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[45]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +2903,7 @@ func (x *ListResourcesResponse) String() string {
 func (*ListResourcesResponse) ProtoMessage() {}
 
 func (x *ListResourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[45]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +2916,7 @@ func (x *ListResourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListResourcesResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{45}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListResourcesResponse) GetResources() []*Resource {
@@ -2856,7 +2948,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[46]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2868,7 +2960,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[46]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2881,7 +2973,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{46}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Resource) GetType() string {
@@ -2932,7 +3024,7 @@ type ImportBundleRequest struct {
 
 func (x *ImportBundleRequest) Reset() {
 	*x = ImportBundleRequest{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[47]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2944,7 +3036,7 @@ func (x *ImportBundleRequest) String() string {
 func (*ImportBundleRequest) ProtoMessage() {}
 
 func (x *ImportBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[47]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +3049,7 @@ func (x *ImportBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportBundleRequest.ProtoReflect.Descriptor instead.
 func (*ImportBundleRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{47}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ImportBundleRequest) GetItem() isImportBundleRequest_Item {
@@ -3014,7 +3106,7 @@ type ImportOptions struct {
 
 func (x *ImportOptions) Reset() {
 	*x = ImportOptions{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[48]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3026,7 +3118,7 @@ func (x *ImportOptions) String() string {
 func (*ImportOptions) ProtoMessage() {}
 
 func (x *ImportOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[48]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3039,7 +3131,7 @@ func (x *ImportOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportOptions.ProtoReflect.Descriptor instead.
 func (*ImportOptions) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{48}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ImportOptions) GetDoctor() string {
@@ -3070,7 +3162,7 @@ type ImportBundleResponse struct {
 
 func (x *ImportBundleResponse) Reset() {
 	*x = ImportBundleResponse{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[49]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3082,7 +3174,7 @@ func (x *ImportBundleResponse) String() string {
 func (*ImportBundleResponse) ProtoMessage() {}
 
 func (x *ImportBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[49]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3095,7 +3187,7 @@ func (x *ImportBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportBundleResponse.ProtoReflect.Descriptor instead.
 func (*ImportBundleResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{49}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ImportBundleResponse) GetItem() isImportBundleResponse_Item {
@@ -3167,7 +3259,7 @@ type ImportProgress struct {
 
 func (x *ImportProgress) Reset() {
 	*x = ImportProgress{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[50]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3271,7 @@ func (x *ImportProgress) String() string {
 func (*ImportProgress) ProtoMessage() {}
 
 func (x *ImportProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[50]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3284,7 @@ func (x *ImportProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportProgress.ProtoReflect.Descriptor instead.
 func (*ImportProgress) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{50}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ImportProgress) GetCreated() int64 {
@@ -3238,7 +3330,7 @@ type ImportProblem struct {
 
 func (x *ImportProblem) Reset() {
 	*x = ImportProblem{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[51]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3342,7 @@ func (x *ImportProblem) String() string {
 func (*ImportProblem) ProtoMessage() {}
 
 func (x *ImportProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[51]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3355,7 @@ func (x *ImportProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportProblem.ProtoReflect.Descriptor instead.
 func (*ImportProblem) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{51}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ImportProblem) GetIndex() int64 {
@@ -3299,7 +3391,7 @@ type ListOwnersRequest struct {
 
 func (x *ListOwnersRequest) Reset() {
 	*x = ListOwnersRequest{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[52]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +3403,7 @@ func (x *ListOwnersRequest) String() string {
 func (*ListOwnersRequest) ProtoMessage() {}
 
 func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[52]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +3416,7 @@ func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnersRequest.ProtoReflect.Descriptor instead.
 func (*ListOwnersRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{52}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListOwnersRequest) GetPractice() string {
@@ -3351,7 +3443,7 @@ type ListOwnersResponse struct {
 
 func (x *ListOwnersResponse) Reset() {
 	*x = ListOwnersResponse{}
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[53]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3455,7 @@ func (x *ListOwnersResponse) String() string {
 func (*ListOwnersResponse) ProtoMessage() {}
 
 func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_records_v1_records_proto_msgTypes[53]
+	mi := &file_carekeep_records_v1_records_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3468,7 @@ func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnersResponse.ProtoReflect.Descriptor instead.
 func (*ListOwnersResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{53}
+	return file_carekeep_records_v1_records_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListOwnersResponse) GetUsers() []string {
@@ -3390,7 +3482,7 @@ var File_carekeep_records_v1_records_proto protoreflect.FileDescriptor
 
 const file_carekeep_records_v1_records_proto_rawDesc = "" +
 	"\n" +
-	"!carekeep/records/v1/records.proto\x12\x13carekeep.records.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x06\n" +
+	"!carekeep/records/v1/records.proto\x12\x13carekeep.records.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x06\n" +
 	"\aPatient\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -3407,8 +3499,8 @@ const file_carekeep_records_v1_records_proto_rawDesc = "" +
 	"\x06gender\x18\b \x01(\x0e2\x1b.carekeep.records.v1.GenderB\x0e\xbaH\x05\x82\x01\x02\x10\x01\x92\xb5\x18\x02\b\x01R\x06gender\x12J\n" +
 	"\btelecoms\x18\t \x03(\v2\x1c.carekeep.records.v1.TelecomB\x10\xbaH\x05\x92\x01\x02\x10\x10\x92\xb5\x18\x04\b\x01\x100R\btelecoms\x12L\n" +
 	"\taddresses\x18\n" +
-	" \x03(\v2\x1c.carekeep.records.v1.AddressB\x10\xbaH\x05\x92\x01\x02\x10\x10\x92\xb5\x18\x04\b\x01\x100R\taddresses\x12d\n" +
-	"\x14national_identifiers\x18\v \x03(\v2\x1f.carekeep.records.v1.IdentifierB\x10\xbaH\x05\x92\x01\x02\x10\x10\x92\xb5\x18\x04\b\x01\x10/R\x13nationalIdentifiers\x12Q\n" +
+	" \x03(\v2\x1c.carekeep.records.v1.AddressB\x10\xbaH\x05\x92\x01\x02\x10\x10\x92\xb5\x18\x04\b\x01\x100R\taddresses\x12i\n" +
+	"\x14national_identifiers\x18\v \x03(\v2\x1f.carekeep.records.v1.IdentifierB\x15\xbaH\x05\x92\x01\x02\x10\x10\x92\xb5\x18\t\b\x01\x10/*\x03\x01\x02\x04R\x13nationalIdentifiers\x12Q\n" +
 	"\videntifiers\x18\f \x03(\v2\x1f.carekeep.records.v1.IdentifierB\x0e\xbaH\x05\x92\x01\x02\x10\x10\x92\xb5\x18\x02\b\x01R\videntifiers\x12\"\n" +
 	"\bdeceased\x18\r \x01(\bB\x06\x92\xb5\x18\x02\b\x01R\bdeceased\"u\n" +
 	"\n" +
@@ -3466,16 +3558,16 @@ const file_carekeep_records_v1_records_proto_rawDesc = "" +
 	"\n" +
 	"birth_date\x18\x03 \x01(\tB@\xbaH7r523^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$\x92\xb5\x18\x02\b\x01R\tbirthDate\"R\n" +
 	"\x16SearchPatientsResponse\x128\n" +
-	"\bpatients\x18\x01 \x03(\v2\x1c.carekeep.records.v1.PatientR\bpatients\"\x8f\x03\n" +
+	"\bpatients\x18\x01 \x03(\v2\x1c.carekeep.records.v1.PatientR\bpatients\"\x97\x03\n" +
 	"\x04Note\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x1b\n" +
-	"\x04etag\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12$\n" +
-	"\x05title\x18\x05 \x01(\tB\x0e\xbaH\x05r\x03\x18\x80\x02\x92\xb5\x18\x02\b\x01R\x05title\x12#\n" +
-	"\x04text\x18\x06 \x01(\tB\x0f\xbaH\x06r\x04\x18\x80\x80@\x92\xb5\x18\x02\b\x01R\x04text\x12C\n" +
+	"\x04etag\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12(\n" +
+	"\x05title\x18\x05 \x01(\tB\x12\xbaH\x05r\x03\x18\x80\x02\x92\xb5\x18\x06\b\x01*\x02\x01\x04R\x05title\x12'\n" +
+	"\x04text\x18\x06 \x01(\tB\x13\xbaH\x06r\x04\x18\x80\x80@\x92\xb5\x18\x06\b\x01*\x02\x01\x04R\x04text\x12C\n" +
 	"\vauthor_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xb5\x18\x02\b\x01R\n" +
 	"authorTime\x12L\n" +
 	"\x06status\x18\b \x01(\tB4\xbaH+r)R\x00R\acurrentR\n" +
@@ -3503,21 +3595,21 @@ const file_carekeep_records_v1_records_proto_rawDesc = "" +
 	"\x11DeleteNoteRequest\x12\xa9\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\x94\x01\xbaH\x90\x01r\x8d\x012\x8a\x01^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/notes/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04name\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"\x14\n" +
-	"\x12DeleteNoteResponse\"\xa3\x04\n" +
+	"\x12DeleteNoteResponse\"\xb6\x04\n" +
 	"\fPrescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x1b\n" +
-	"\x04etag\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12.\n" +
+	"\x04etag\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x123\n" +
 	"\n" +
-	"medication\x18\x05 \x01(\tB\x0e\xbaH\x05r\x03\x18\x80\x04\x92\xb5\x18\x02\b\x01R\n" +
-	"medication\x12/\n" +
-	"\vcode_system\x18\x06 \x01(\tB\x0e\xbaH\x05r\x03\x18\x80\x02\x92\xb5\x18\x02\b\x01R\n" +
-	"codeSystem\x12!\n" +
-	"\x04code\x18\a \x01(\tB\r\xbaH\x04r\x02\x18@\x92\xb5\x18\x02\b\x01R\x04code\x12&\n" +
-	"\x06dosage\x18\b \x01(\tB\x0e\xbaH\x05r\x03\x18\x80 \x92\xb5\x18\x02\b\x01R\x06dosage\x12w\n" +
+	"medication\x18\x05 \x01(\tB\x13\xbaH\x05r\x03\x18\x80\x04\x92\xb5\x18\a\b\x01*\x03\x01\x02\x04R\n" +
+	"medication\x124\n" +
+	"\vcode_system\x18\x06 \x01(\tB\x13\xbaH\x05r\x03\x18\x80\x02\x92\xb5\x18\a\b\x01*\x03\x01\x02\x04R\n" +
+	"codeSystem\x12&\n" +
+	"\x04code\x18\a \x01(\tB\x12\xbaH\x04r\x02\x18@\x92\xb5\x18\a\b\x01*\x03\x01\x02\x04R\x04code\x12*\n" +
+	"\x06dosage\x18\b \x01(\tB\x12\xbaH\x05r\x03\x18\x80 \x92\xb5\x18\x06\b\x01*\x02\x01\x04R\x06dosage\x12w\n" +
 	"\x06status\x18\t \x01(\tB_\xbaHVrTR\x00R\x06activeR\aon-holdR\tcancelledR\tcompletedR\x10entered-in-errorR\astoppedR\x05draftR\aunknown\x92\xb5\x18\x02\b\x01R\x06status\x12C\n" +
 	"\vauthor_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xb5\x18\x02\b\x01R\n" +
@@ -3545,7 +3637,7 @@ const file_carekeep_records_v1_records_proto_rawDesc = "" +
 	"\x19DeletePrescriptionRequest\x12\xb1\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\x9c\x01\xbaH\x98\x01r\x95\x012\x92\x01^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/prescriptions/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04name\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"\x1c\n" +
-	"\x1aDeletePrescriptionResponse\"\x8c\x04\n" +
+	"\x1aDeletePrescriptionResponse\"\x90\x04\n" +
 	"\vAppointment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -3557,8 +3649,8 @@ const file_carekeep_records_v1_records_proto_rawDesc = "" +
 	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xb5\x18\x02\b\x01R\tstartTime\x12=\n" +
 	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xb5\x18\x02\b\x01R\aendTime\x12y\n" +
 	"\x06status\x18\a \x01(\tBa\xbaHXrVR\x00R\bproposedR\apendingR\x06bookedR\aarrivedR\tfulfilledR\tcancelledR\x06noshowR\x10entered-in-error\x92\xb5\x18\x02\b\x01R\x06status\x12+\n" +
-	"\fpractitioner\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\fpractitioner\x12(\n" +
-	"\x06reason\x18\t \x01(\tB\x10\xbaH\x05r\x03\x18\x80\b\x92\xb5\x18\x04\b\x01\x10UR\x06reason\"\xca\x01\n" +
+	"\fpractitioner\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\fpractitioner\x12,\n" +
+	"\x06reason\x18\t \x01(\tB\x14\xbaH\x05r\x03\x18\x80\b\x92\xb5\x18\b\b\x01\x10U*\x02\x01\x04R\x06reason\"\xca\x01\n" +
 	"\x15GetAppointmentRequest\x12\xb0\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\x9b\x01\xbaH\x97\x01r\x94\x012\x91\x01^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/appointments/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04name\"\xd3\x01\n" +
 	"\x17ListAppointmentsRequest\x12'\n" +
@@ -3584,16 +3676,25 @@ const file_carekeep_records_v1_records_proto_rawDesc = "" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"\x1b\n" +
 	"\x19DeleteAppointmentResponse\"\x81\x01\n" +
 	"\x12GetCareTeamRequest\x12k\n" +
-	"\x04name\x18\x01 \x01(\tBW\xbaHTrR2P^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/careTeam$R\x04name\"\xe8\x01\n" +
+	"\x04name\x18\x01 \x01(\tBW\xbaHTrR2P^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/careTeam$R\x04name\"\xda\x02\n" +
 	"\x18AddCareTeamMemberRequest\x12k\n" +
 	"\x04name\x18\x01 \x01(\tBW\xbaHTrR2P^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/careTeam$R\x04name\x12_\n" +
-	"\x04user\x18\x02 \x01(\tBK\xbaHHrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04user\"\xeb\x01\n" +
+	"\x04user\x18\x02 \x01(\tBK\xbaHHrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04user\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\xeb\x01\n" +
 	"\x1bRemoveCareTeamMemberRequest\x12k\n" +
 	"\x04name\x18\x01 \x01(\tBW\xbaHTrR2P^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/careTeam$R\x04name\x12_\n" +
-	"\x04user\x18\x02 \x01(\tBK\xbaHHrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04user\"4\n" +
+	"\x04user\x18\x02 \x01(\tBK\xbaHHrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04user\"s\n" +
 	"\bCareTeam\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05users\x18\x02 \x03(\tR\x05users\"\x9d\x01\n" +
+	"\x05users\x18\x02 \x03(\tR\x05users\x12=\n" +
+	"\amembers\x18\x03 \x03(\v2#.carekeep.records.v1.CareTeamMemberR\amembers\"\x96\x01\n" +
+	"\x0eCareTeamMember\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x129\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x9d\x01\n" +
 	"\x12GetResourceRequest\x120\n" +
 	"\x04type\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Z][A-Za-z]{1,63}$R\x04type\x12U\n" +
 	"\x02id\x18\x02 \x01(\tBE\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x02id\"\xc7\x01\n" +
@@ -3699,7 +3800,7 @@ func file_carekeep_records_v1_records_proto_rawDescGZIP() []byte {
 }
 
 var file_carekeep_records_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_carekeep_records_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_carekeep_records_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_carekeep_records_v1_records_proto_goTypes = []any{
 	(Gender)(0),                         // 0: carekeep.records.v1.Gender
 	(*Patient)(nil),                     // 1: carekeep.records.v1.Patient
@@ -3744,25 +3845,26 @@ var file_carekeep_records_v1_records_proto_goTypes = []any{
 	(*AddCareTeamMemberRequest)(nil),    // 40: carekeep.records.v1.AddCareTeamMemberRequest
 	(*RemoveCareTeamMemberRequest)(nil), // 41: carekeep.records.v1.RemoveCareTeamMemberRequest
 	(*CareTeam)(nil),                    // 42: carekeep.records.v1.CareTeam
-	(*GetResourceRequest)(nil),          // 43: carekeep.records.v1.GetResourceRequest
-	(*GetResourceVersionRequest)(nil),   // 44: carekeep.records.v1.GetResourceVersionRequest
-	(*ListResourcesRequest)(nil),        // 45: carekeep.records.v1.ListResourcesRequest
-	(*ListResourcesResponse)(nil),       // 46: carekeep.records.v1.ListResourcesResponse
-	(*Resource)(nil),                    // 47: carekeep.records.v1.Resource
-	(*ImportBundleRequest)(nil),         // 48: carekeep.records.v1.ImportBundleRequest
-	(*ImportOptions)(nil),               // 49: carekeep.records.v1.ImportOptions
-	(*ImportBundleResponse)(nil),        // 50: carekeep.records.v1.ImportBundleResponse
-	(*ImportProgress)(nil),              // 51: carekeep.records.v1.ImportProgress
-	(*ImportProblem)(nil),               // 52: carekeep.records.v1.ImportProblem
-	(*ListOwnersRequest)(nil),           // 53: carekeep.records.v1.ListOwnersRequest
-	(*ListOwnersResponse)(nil),          // 54: carekeep.records.v1.ListOwnersResponse
-	(*timestamppb.Timestamp)(nil),       // 55: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),       // 56: google.protobuf.FieldMask
-	(*httpbody.HttpBody)(nil),           // 57: google.api.HttpBody
+	(*CareTeamMember)(nil),              // 43: carekeep.records.v1.CareTeamMember
+	(*GetResourceRequest)(nil),          // 44: carekeep.records.v1.GetResourceRequest
+	(*GetResourceVersionRequest)(nil),   // 45: carekeep.records.v1.GetResourceVersionRequest
+	(*ListResourcesRequest)(nil),        // 46: carekeep.records.v1.ListResourcesRequest
+	(*ListResourcesResponse)(nil),       // 47: carekeep.records.v1.ListResourcesResponse
+	(*Resource)(nil),                    // 48: carekeep.records.v1.Resource
+	(*ImportBundleRequest)(nil),         // 49: carekeep.records.v1.ImportBundleRequest
+	(*ImportOptions)(nil),               // 50: carekeep.records.v1.ImportOptions
+	(*ImportBundleResponse)(nil),        // 51: carekeep.records.v1.ImportBundleResponse
+	(*ImportProgress)(nil),              // 52: carekeep.records.v1.ImportProgress
+	(*ImportProblem)(nil),               // 53: carekeep.records.v1.ImportProblem
+	(*ListOwnersRequest)(nil),           // 54: carekeep.records.v1.ListOwnersRequest
+	(*ListOwnersResponse)(nil),          // 55: carekeep.records.v1.ListOwnersResponse
+	(*timestamppb.Timestamp)(nil),       // 56: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),       // 57: google.protobuf.FieldMask
+	(*httpbody.HttpBody)(nil),           // 58: google.api.HttpBody
 }
 var file_carekeep_records_v1_records_proto_depIdxs = []int32{
-	55, // 0: carekeep.records.v1.Patient.create_time:type_name -> google.protobuf.Timestamp
-	55, // 1: carekeep.records.v1.Patient.update_time:type_name -> google.protobuf.Timestamp
+	56, // 0: carekeep.records.v1.Patient.create_time:type_name -> google.protobuf.Timestamp
+	56, // 1: carekeep.records.v1.Patient.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 2: carekeep.records.v1.Patient.gender:type_name -> carekeep.records.v1.Gender
 	3,  // 3: carekeep.records.v1.Patient.telecoms:type_name -> carekeep.records.v1.Telecom
 	4,  // 4: carekeep.records.v1.Patient.addresses:type_name -> carekeep.records.v1.Address
@@ -3771,101 +3873,106 @@ var file_carekeep_records_v1_records_proto_depIdxs = []int32{
 	1,  // 7: carekeep.records.v1.ListPatientsResponse.patients:type_name -> carekeep.records.v1.Patient
 	1,  // 8: carekeep.records.v1.CreatePatientRequest.patient:type_name -> carekeep.records.v1.Patient
 	1,  // 9: carekeep.records.v1.UpdatePatientRequest.patient:type_name -> carekeep.records.v1.Patient
-	56, // 10: carekeep.records.v1.UpdatePatientRequest.update_mask:type_name -> google.protobuf.FieldMask
+	57, // 10: carekeep.records.v1.UpdatePatientRequest.update_mask:type_name -> google.protobuf.FieldMask
 	2,  // 11: carekeep.records.v1.SearchPatientsRequest.identifier:type_name -> carekeep.records.v1.Identifier
 	13, // 12: carekeep.records.v1.SearchPatientsRequest.name:type_name -> carekeep.records.v1.NameQuery
 	1,  // 13: carekeep.records.v1.SearchPatientsResponse.patients:type_name -> carekeep.records.v1.Patient
-	55, // 14: carekeep.records.v1.Note.create_time:type_name -> google.protobuf.Timestamp
-	55, // 15: carekeep.records.v1.Note.update_time:type_name -> google.protobuf.Timestamp
-	55, // 16: carekeep.records.v1.Note.author_time:type_name -> google.protobuf.Timestamp
+	56, // 14: carekeep.records.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	56, // 15: carekeep.records.v1.Note.update_time:type_name -> google.protobuf.Timestamp
+	56, // 16: carekeep.records.v1.Note.author_time:type_name -> google.protobuf.Timestamp
 	15, // 17: carekeep.records.v1.ListNotesResponse.notes:type_name -> carekeep.records.v1.Note
 	15, // 18: carekeep.records.v1.CreateNoteRequest.note:type_name -> carekeep.records.v1.Note
 	15, // 19: carekeep.records.v1.UpdateNoteRequest.note:type_name -> carekeep.records.v1.Note
-	56, // 20: carekeep.records.v1.UpdateNoteRequest.update_mask:type_name -> google.protobuf.FieldMask
-	55, // 21: carekeep.records.v1.Prescription.create_time:type_name -> google.protobuf.Timestamp
-	55, // 22: carekeep.records.v1.Prescription.update_time:type_name -> google.protobuf.Timestamp
-	55, // 23: carekeep.records.v1.Prescription.author_time:type_name -> google.protobuf.Timestamp
+	57, // 20: carekeep.records.v1.UpdateNoteRequest.update_mask:type_name -> google.protobuf.FieldMask
+	56, // 21: carekeep.records.v1.Prescription.create_time:type_name -> google.protobuf.Timestamp
+	56, // 22: carekeep.records.v1.Prescription.update_time:type_name -> google.protobuf.Timestamp
+	56, // 23: carekeep.records.v1.Prescription.author_time:type_name -> google.protobuf.Timestamp
 	23, // 24: carekeep.records.v1.ListPrescriptionsResponse.prescriptions:type_name -> carekeep.records.v1.Prescription
 	23, // 25: carekeep.records.v1.CreatePrescriptionRequest.prescription:type_name -> carekeep.records.v1.Prescription
 	23, // 26: carekeep.records.v1.UpdatePrescriptionRequest.prescription:type_name -> carekeep.records.v1.Prescription
-	56, // 27: carekeep.records.v1.UpdatePrescriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	55, // 28: carekeep.records.v1.Appointment.create_time:type_name -> google.protobuf.Timestamp
-	55, // 29: carekeep.records.v1.Appointment.update_time:type_name -> google.protobuf.Timestamp
-	55, // 30: carekeep.records.v1.Appointment.start_time:type_name -> google.protobuf.Timestamp
-	55, // 31: carekeep.records.v1.Appointment.end_time:type_name -> google.protobuf.Timestamp
+	57, // 27: carekeep.records.v1.UpdatePrescriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	56, // 28: carekeep.records.v1.Appointment.create_time:type_name -> google.protobuf.Timestamp
+	56, // 29: carekeep.records.v1.Appointment.update_time:type_name -> google.protobuf.Timestamp
+	56, // 30: carekeep.records.v1.Appointment.start_time:type_name -> google.protobuf.Timestamp
+	56, // 31: carekeep.records.v1.Appointment.end_time:type_name -> google.protobuf.Timestamp
 	31, // 32: carekeep.records.v1.ListAppointmentsResponse.appointments:type_name -> carekeep.records.v1.Appointment
 	31, // 33: carekeep.records.v1.CreateAppointmentRequest.appointment:type_name -> carekeep.records.v1.Appointment
 	31, // 34: carekeep.records.v1.UpdateAppointmentRequest.appointment:type_name -> carekeep.records.v1.Appointment
-	56, // 35: carekeep.records.v1.UpdateAppointmentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	47, // 36: carekeep.records.v1.ListResourcesResponse.resources:type_name -> carekeep.records.v1.Resource
-	55, // 37: carekeep.records.v1.Resource.update_time:type_name -> google.protobuf.Timestamp
-	49, // 38: carekeep.records.v1.ImportBundleRequest.options:type_name -> carekeep.records.v1.ImportOptions
-	51, // 39: carekeep.records.v1.ImportBundleResponse.progress:type_name -> carekeep.records.v1.ImportProgress
-	52, // 40: carekeep.records.v1.ImportBundleResponse.problem:type_name -> carekeep.records.v1.ImportProblem
-	51, // 41: carekeep.records.v1.ImportBundleResponse.result:type_name -> carekeep.records.v1.ImportProgress
-	5,  // 42: carekeep.records.v1.RecordsService.GetPatient:input_type -> carekeep.records.v1.GetPatientRequest
-	6,  // 43: carekeep.records.v1.RecordsService.ListPatients:input_type -> carekeep.records.v1.ListPatientsRequest
-	8,  // 44: carekeep.records.v1.RecordsService.CreatePatient:input_type -> carekeep.records.v1.CreatePatientRequest
-	9,  // 45: carekeep.records.v1.RecordsService.UpdatePatient:input_type -> carekeep.records.v1.UpdatePatientRequest
-	10, // 46: carekeep.records.v1.RecordsService.DeletePatient:input_type -> carekeep.records.v1.DeletePatientRequest
-	12, // 47: carekeep.records.v1.RecordsService.SearchPatients:input_type -> carekeep.records.v1.SearchPatientsRequest
-	16, // 48: carekeep.records.v1.RecordsService.GetNote:input_type -> carekeep.records.v1.GetNoteRequest
-	17, // 49: carekeep.records.v1.RecordsService.ListNotes:input_type -> carekeep.records.v1.ListNotesRequest
-	19, // 50: carekeep.records.v1.RecordsService.CreateNote:input_type -> carekeep.records.v1.CreateNoteRequest
-	20, // 51: carekeep.records.v1.RecordsService.UpdateNote:input_type -> carekeep.records.v1.UpdateNoteRequest
-	21, // 52: carekeep.records.v1.RecordsService.DeleteNote:input_type -> carekeep.records.v1.DeleteNoteRequest
-	24, // 53: carekeep.records.v1.RecordsService.GetPrescription:input_type -> carekeep.records.v1.GetPrescriptionRequest
-	25, // 54: carekeep.records.v1.RecordsService.ListPrescriptions:input_type -> carekeep.records.v1.ListPrescriptionsRequest
-	27, // 55: carekeep.records.v1.RecordsService.CreatePrescription:input_type -> carekeep.records.v1.CreatePrescriptionRequest
-	28, // 56: carekeep.records.v1.RecordsService.UpdatePrescription:input_type -> carekeep.records.v1.UpdatePrescriptionRequest
-	29, // 57: carekeep.records.v1.RecordsService.DeletePrescription:input_type -> carekeep.records.v1.DeletePrescriptionRequest
-	32, // 58: carekeep.records.v1.RecordsService.GetAppointment:input_type -> carekeep.records.v1.GetAppointmentRequest
-	33, // 59: carekeep.records.v1.RecordsService.ListAppointments:input_type -> carekeep.records.v1.ListAppointmentsRequest
-	35, // 60: carekeep.records.v1.RecordsService.CreateAppointment:input_type -> carekeep.records.v1.CreateAppointmentRequest
-	36, // 61: carekeep.records.v1.RecordsService.UpdateAppointment:input_type -> carekeep.records.v1.UpdateAppointmentRequest
-	37, // 62: carekeep.records.v1.RecordsService.DeleteAppointment:input_type -> carekeep.records.v1.DeleteAppointmentRequest
-	39, // 63: carekeep.records.v1.RecordsService.GetCareTeam:input_type -> carekeep.records.v1.GetCareTeamRequest
-	40, // 64: carekeep.records.v1.RecordsService.AddCareTeamMember:input_type -> carekeep.records.v1.AddCareTeamMemberRequest
-	41, // 65: carekeep.records.v1.RecordsService.RemoveCareTeamMember:input_type -> carekeep.records.v1.RemoveCareTeamMemberRequest
-	43, // 66: carekeep.records.v1.RecordsService.GetResource:input_type -> carekeep.records.v1.GetResourceRequest
-	44, // 67: carekeep.records.v1.RecordsService.GetResourceVersion:input_type -> carekeep.records.v1.GetResourceVersionRequest
-	45, // 68: carekeep.records.v1.RecordsService.ListResources:input_type -> carekeep.records.v1.ListResourcesRequest
-	48, // 69: carekeep.records.v1.RecordsService.ImportBundle:input_type -> carekeep.records.v1.ImportBundleRequest
-	53, // 70: carekeep.records.v1.RecordsService.ListOwners:input_type -> carekeep.records.v1.ListOwnersRequest
-	1,  // 71: carekeep.records.v1.RecordsService.GetPatient:output_type -> carekeep.records.v1.Patient
-	7,  // 72: carekeep.records.v1.RecordsService.ListPatients:output_type -> carekeep.records.v1.ListPatientsResponse
-	1,  // 73: carekeep.records.v1.RecordsService.CreatePatient:output_type -> carekeep.records.v1.Patient
-	1,  // 74: carekeep.records.v1.RecordsService.UpdatePatient:output_type -> carekeep.records.v1.Patient
-	11, // 75: carekeep.records.v1.RecordsService.DeletePatient:output_type -> carekeep.records.v1.DeletePatientResponse
-	14, // 76: carekeep.records.v1.RecordsService.SearchPatients:output_type -> carekeep.records.v1.SearchPatientsResponse
-	15, // 77: carekeep.records.v1.RecordsService.GetNote:output_type -> carekeep.records.v1.Note
-	18, // 78: carekeep.records.v1.RecordsService.ListNotes:output_type -> carekeep.records.v1.ListNotesResponse
-	15, // 79: carekeep.records.v1.RecordsService.CreateNote:output_type -> carekeep.records.v1.Note
-	15, // 80: carekeep.records.v1.RecordsService.UpdateNote:output_type -> carekeep.records.v1.Note
-	22, // 81: carekeep.records.v1.RecordsService.DeleteNote:output_type -> carekeep.records.v1.DeleteNoteResponse
-	23, // 82: carekeep.records.v1.RecordsService.GetPrescription:output_type -> carekeep.records.v1.Prescription
-	26, // 83: carekeep.records.v1.RecordsService.ListPrescriptions:output_type -> carekeep.records.v1.ListPrescriptionsResponse
-	23, // 84: carekeep.records.v1.RecordsService.CreatePrescription:output_type -> carekeep.records.v1.Prescription
-	23, // 85: carekeep.records.v1.RecordsService.UpdatePrescription:output_type -> carekeep.records.v1.Prescription
-	30, // 86: carekeep.records.v1.RecordsService.DeletePrescription:output_type -> carekeep.records.v1.DeletePrescriptionResponse
-	31, // 87: carekeep.records.v1.RecordsService.GetAppointment:output_type -> carekeep.records.v1.Appointment
-	34, // 88: carekeep.records.v1.RecordsService.ListAppointments:output_type -> carekeep.records.v1.ListAppointmentsResponse
-	31, // 89: carekeep.records.v1.RecordsService.CreateAppointment:output_type -> carekeep.records.v1.Appointment
-	31, // 90: carekeep.records.v1.RecordsService.UpdateAppointment:output_type -> carekeep.records.v1.Appointment
-	38, // 91: carekeep.records.v1.RecordsService.DeleteAppointment:output_type -> carekeep.records.v1.DeleteAppointmentResponse
-	42, // 92: carekeep.records.v1.RecordsService.GetCareTeam:output_type -> carekeep.records.v1.CareTeam
-	42, // 93: carekeep.records.v1.RecordsService.AddCareTeamMember:output_type -> carekeep.records.v1.CareTeam
-	42, // 94: carekeep.records.v1.RecordsService.RemoveCareTeamMember:output_type -> carekeep.records.v1.CareTeam
-	57, // 95: carekeep.records.v1.RecordsService.GetResource:output_type -> google.api.HttpBody
-	57, // 96: carekeep.records.v1.RecordsService.GetResourceVersion:output_type -> google.api.HttpBody
-	46, // 97: carekeep.records.v1.RecordsService.ListResources:output_type -> carekeep.records.v1.ListResourcesResponse
-	50, // 98: carekeep.records.v1.RecordsService.ImportBundle:output_type -> carekeep.records.v1.ImportBundleResponse
-	54, // 99: carekeep.records.v1.RecordsService.ListOwners:output_type -> carekeep.records.v1.ListOwnersResponse
-	71, // [71:100] is the sub-list for method output_type
-	42, // [42:71] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	57, // 35: carekeep.records.v1.UpdateAppointmentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	56, // 36: carekeep.records.v1.AddCareTeamMemberRequest.start_time:type_name -> google.protobuf.Timestamp
+	56, // 37: carekeep.records.v1.AddCareTeamMemberRequest.end_time:type_name -> google.protobuf.Timestamp
+	43, // 38: carekeep.records.v1.CareTeam.members:type_name -> carekeep.records.v1.CareTeamMember
+	56, // 39: carekeep.records.v1.CareTeamMember.start_time:type_name -> google.protobuf.Timestamp
+	56, // 40: carekeep.records.v1.CareTeamMember.end_time:type_name -> google.protobuf.Timestamp
+	48, // 41: carekeep.records.v1.ListResourcesResponse.resources:type_name -> carekeep.records.v1.Resource
+	56, // 42: carekeep.records.v1.Resource.update_time:type_name -> google.protobuf.Timestamp
+	50, // 43: carekeep.records.v1.ImportBundleRequest.options:type_name -> carekeep.records.v1.ImportOptions
+	52, // 44: carekeep.records.v1.ImportBundleResponse.progress:type_name -> carekeep.records.v1.ImportProgress
+	53, // 45: carekeep.records.v1.ImportBundleResponse.problem:type_name -> carekeep.records.v1.ImportProblem
+	52, // 46: carekeep.records.v1.ImportBundleResponse.result:type_name -> carekeep.records.v1.ImportProgress
+	5,  // 47: carekeep.records.v1.RecordsService.GetPatient:input_type -> carekeep.records.v1.GetPatientRequest
+	6,  // 48: carekeep.records.v1.RecordsService.ListPatients:input_type -> carekeep.records.v1.ListPatientsRequest
+	8,  // 49: carekeep.records.v1.RecordsService.CreatePatient:input_type -> carekeep.records.v1.CreatePatientRequest
+	9,  // 50: carekeep.records.v1.RecordsService.UpdatePatient:input_type -> carekeep.records.v1.UpdatePatientRequest
+	10, // 51: carekeep.records.v1.RecordsService.DeletePatient:input_type -> carekeep.records.v1.DeletePatientRequest
+	12, // 52: carekeep.records.v1.RecordsService.SearchPatients:input_type -> carekeep.records.v1.SearchPatientsRequest
+	16, // 53: carekeep.records.v1.RecordsService.GetNote:input_type -> carekeep.records.v1.GetNoteRequest
+	17, // 54: carekeep.records.v1.RecordsService.ListNotes:input_type -> carekeep.records.v1.ListNotesRequest
+	19, // 55: carekeep.records.v1.RecordsService.CreateNote:input_type -> carekeep.records.v1.CreateNoteRequest
+	20, // 56: carekeep.records.v1.RecordsService.UpdateNote:input_type -> carekeep.records.v1.UpdateNoteRequest
+	21, // 57: carekeep.records.v1.RecordsService.DeleteNote:input_type -> carekeep.records.v1.DeleteNoteRequest
+	24, // 58: carekeep.records.v1.RecordsService.GetPrescription:input_type -> carekeep.records.v1.GetPrescriptionRequest
+	25, // 59: carekeep.records.v1.RecordsService.ListPrescriptions:input_type -> carekeep.records.v1.ListPrescriptionsRequest
+	27, // 60: carekeep.records.v1.RecordsService.CreatePrescription:input_type -> carekeep.records.v1.CreatePrescriptionRequest
+	28, // 61: carekeep.records.v1.RecordsService.UpdatePrescription:input_type -> carekeep.records.v1.UpdatePrescriptionRequest
+	29, // 62: carekeep.records.v1.RecordsService.DeletePrescription:input_type -> carekeep.records.v1.DeletePrescriptionRequest
+	32, // 63: carekeep.records.v1.RecordsService.GetAppointment:input_type -> carekeep.records.v1.GetAppointmentRequest
+	33, // 64: carekeep.records.v1.RecordsService.ListAppointments:input_type -> carekeep.records.v1.ListAppointmentsRequest
+	35, // 65: carekeep.records.v1.RecordsService.CreateAppointment:input_type -> carekeep.records.v1.CreateAppointmentRequest
+	36, // 66: carekeep.records.v1.RecordsService.UpdateAppointment:input_type -> carekeep.records.v1.UpdateAppointmentRequest
+	37, // 67: carekeep.records.v1.RecordsService.DeleteAppointment:input_type -> carekeep.records.v1.DeleteAppointmentRequest
+	39, // 68: carekeep.records.v1.RecordsService.GetCareTeam:input_type -> carekeep.records.v1.GetCareTeamRequest
+	40, // 69: carekeep.records.v1.RecordsService.AddCareTeamMember:input_type -> carekeep.records.v1.AddCareTeamMemberRequest
+	41, // 70: carekeep.records.v1.RecordsService.RemoveCareTeamMember:input_type -> carekeep.records.v1.RemoveCareTeamMemberRequest
+	44, // 71: carekeep.records.v1.RecordsService.GetResource:input_type -> carekeep.records.v1.GetResourceRequest
+	45, // 72: carekeep.records.v1.RecordsService.GetResourceVersion:input_type -> carekeep.records.v1.GetResourceVersionRequest
+	46, // 73: carekeep.records.v1.RecordsService.ListResources:input_type -> carekeep.records.v1.ListResourcesRequest
+	49, // 74: carekeep.records.v1.RecordsService.ImportBundle:input_type -> carekeep.records.v1.ImportBundleRequest
+	54, // 75: carekeep.records.v1.RecordsService.ListOwners:input_type -> carekeep.records.v1.ListOwnersRequest
+	1,  // 76: carekeep.records.v1.RecordsService.GetPatient:output_type -> carekeep.records.v1.Patient
+	7,  // 77: carekeep.records.v1.RecordsService.ListPatients:output_type -> carekeep.records.v1.ListPatientsResponse
+	1,  // 78: carekeep.records.v1.RecordsService.CreatePatient:output_type -> carekeep.records.v1.Patient
+	1,  // 79: carekeep.records.v1.RecordsService.UpdatePatient:output_type -> carekeep.records.v1.Patient
+	11, // 80: carekeep.records.v1.RecordsService.DeletePatient:output_type -> carekeep.records.v1.DeletePatientResponse
+	14, // 81: carekeep.records.v1.RecordsService.SearchPatients:output_type -> carekeep.records.v1.SearchPatientsResponse
+	15, // 82: carekeep.records.v1.RecordsService.GetNote:output_type -> carekeep.records.v1.Note
+	18, // 83: carekeep.records.v1.RecordsService.ListNotes:output_type -> carekeep.records.v1.ListNotesResponse
+	15, // 84: carekeep.records.v1.RecordsService.CreateNote:output_type -> carekeep.records.v1.Note
+	15, // 85: carekeep.records.v1.RecordsService.UpdateNote:output_type -> carekeep.records.v1.Note
+	22, // 86: carekeep.records.v1.RecordsService.DeleteNote:output_type -> carekeep.records.v1.DeleteNoteResponse
+	23, // 87: carekeep.records.v1.RecordsService.GetPrescription:output_type -> carekeep.records.v1.Prescription
+	26, // 88: carekeep.records.v1.RecordsService.ListPrescriptions:output_type -> carekeep.records.v1.ListPrescriptionsResponse
+	23, // 89: carekeep.records.v1.RecordsService.CreatePrescription:output_type -> carekeep.records.v1.Prescription
+	23, // 90: carekeep.records.v1.RecordsService.UpdatePrescription:output_type -> carekeep.records.v1.Prescription
+	30, // 91: carekeep.records.v1.RecordsService.DeletePrescription:output_type -> carekeep.records.v1.DeletePrescriptionResponse
+	31, // 92: carekeep.records.v1.RecordsService.GetAppointment:output_type -> carekeep.records.v1.Appointment
+	34, // 93: carekeep.records.v1.RecordsService.ListAppointments:output_type -> carekeep.records.v1.ListAppointmentsResponse
+	31, // 94: carekeep.records.v1.RecordsService.CreateAppointment:output_type -> carekeep.records.v1.Appointment
+	31, // 95: carekeep.records.v1.RecordsService.UpdateAppointment:output_type -> carekeep.records.v1.Appointment
+	38, // 96: carekeep.records.v1.RecordsService.DeleteAppointment:output_type -> carekeep.records.v1.DeleteAppointmentResponse
+	42, // 97: carekeep.records.v1.RecordsService.GetCareTeam:output_type -> carekeep.records.v1.CareTeam
+	42, // 98: carekeep.records.v1.RecordsService.AddCareTeamMember:output_type -> carekeep.records.v1.CareTeam
+	42, // 99: carekeep.records.v1.RecordsService.RemoveCareTeamMember:output_type -> carekeep.records.v1.CareTeam
+	58, // 100: carekeep.records.v1.RecordsService.GetResource:output_type -> google.api.HttpBody
+	58, // 101: carekeep.records.v1.RecordsService.GetResourceVersion:output_type -> google.api.HttpBody
+	47, // 102: carekeep.records.v1.RecordsService.ListResources:output_type -> carekeep.records.v1.ListResourcesResponse
+	51, // 103: carekeep.records.v1.RecordsService.ImportBundle:output_type -> carekeep.records.v1.ImportBundleResponse
+	55, // 104: carekeep.records.v1.RecordsService.ListOwners:output_type -> carekeep.records.v1.ListOwnersResponse
+	76, // [76:105] is the sub-list for method output_type
+	47, // [47:76] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_records_v1_records_proto_init() }
@@ -3878,11 +3985,11 @@ func file_carekeep_records_v1_records_proto_init() {
 		(*SearchPatientsRequest_Phone)(nil),
 		(*SearchPatientsRequest_Name)(nil),
 	}
-	file_carekeep_records_v1_records_proto_msgTypes[47].OneofWrappers = []any{
+	file_carekeep_records_v1_records_proto_msgTypes[48].OneofWrappers = []any{
 		(*ImportBundleRequest_Options)(nil),
 		(*ImportBundleRequest_Chunk)(nil),
 	}
-	file_carekeep_records_v1_records_proto_msgTypes[49].OneofWrappers = []any{
+	file_carekeep_records_v1_records_proto_msgTypes[50].OneofWrappers = []any{
 		(*ImportBundleResponse_Progress)(nil),
 		(*ImportBundleResponse_Problem)(nil),
 		(*ImportBundleResponse_Result)(nil),
@@ -3893,7 +4000,7 @@ func file_carekeep_records_v1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_records_v1_records_proto_rawDesc), len(file_carekeep_records_v1_records_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   54,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

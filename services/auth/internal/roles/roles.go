@@ -188,6 +188,8 @@ var admin = set(self, users, staffing, audit, careTeam, governing, messaging, ke
 	accessv1.Permission_PERMISSION_POLICY_UPDATE,
 	accessv1.Permission_PERMISSION_MESSAGES_REVIEW,
 	accessv1.Permission_PERMISSION_CAMPAIGNS_MANAGE,
+	accessv1.Permission_PERMISSION_GLASS_REVIEW,
+	accessv1.Permission_PERMISSION_GLASS_DESIGNATE,
 })
 
 // doctor treats patients. No billing settings (claim DC-04), no user
@@ -206,6 +208,7 @@ var doctor = set(self, staffing, careTeam, appointments, messaging, patientRight
 	accessv1.Permission_PERMISSION_PATIENTS_IMPORT,
 	accessv1.Permission_PERMISSION_PATIENTS_NATIONAL_ID_READ,
 	accessv1.Permission_PERMISSION_PATIENTS_CONTACT_READ,
+	accessv1.Permission_PERMISSION_GLASS_BREAK,
 
 	accessv1.Permission_PERMISSION_NOTES_READ,
 	accessv1.Permission_PERMISSION_NOTES_LIST,
@@ -250,6 +253,7 @@ var nurse = set(self, appointments, messaging, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PATIENTS_SEARCH,
 	accessv1.Permission_PERMISSION_PATIENTS_CONTACT_READ,
 	accessv1.Permission_PERMISSION_CARE_TEAM_READ,
+	accessv1.Permission_PERMISSION_GLASS_BREAK,
 
 	accessv1.Permission_PERMISSION_NOTES_READ,
 	accessv1.Permission_PERMISSION_NOTES_LIST,

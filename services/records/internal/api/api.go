@@ -81,12 +81,12 @@ func request(id string, message proto.Message) (chart.Request, error) {
 	return chart.Request{ID: parsed, Content: append([]byte(message.ProtoReflect().Descriptor().FullName()+"\x00"), content...)}, nil
 }
 
-// permissions are what the caller holds; none where nobody calls.
-func permissions(ctx context.Context) access.Permissions {
+// viewing is what the caller holds, and what for; nothing where nobody calls.
+func viewing(ctx context.Context) access.View {
 	if c, ok := caller.From(ctx); ok {
-		return c.Permissions
+		return access.View{Held: c.Permissions, Purpose: c.Purpose}
 	}
-	return access.Permissions{}
+	return access.View{}
 }
 
 func required(field string) error {

@@ -26,7 +26,7 @@ func readable(ctx context.Context, resourceType string) error {
 		return errs.New(errs.KindInvalid, "TYPE_UNKNOWN", "FHIR R4 has no such resource type.").
 			WithField("type", "must be a resource type of FHIR R4, such as Observation")
 	}
-	return policy.CheckRead(permissions(ctx), resourceType)
+	return policy.CheckRead(viewing(ctx), resourceType)
 }
 
 func resourceID(ctx context.Context, resourceType, id string) (uuid.UUID, error) {

@@ -3,21 +3,48 @@ package api
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
 const team = "/careTeam"
 
-func showTeam(patient uuid.UUID, members []uuid.UUID, err error) (*recordsv1.CareTeam, error) {
+// stamp is a time as a message has it; unset where there is no bound.
+func stamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// instant reads a time that may be unset.
+func instant(field string, t *timestamppb.Timestamp) (time.Time, error) {
+	if t == nil {
+		return time.Time{}, nil
+	}
+	if err := t.CheckValid(); err != nil {
+		return time.Time{}, errs.New(errs.KindInvalid, "TIME_INVALID", "A time is none.").WithField(field, "must be between the years 1 and 9999")
+	}
+	return t.AsTime(), nil
+}
+
+func showTeam(patient uuid.UUID, members []store.Member, err error) (*recordsv1.CareTeam, error) {
 	if err != nil {
 		return nil, err
 	}
 	out := &recordsv1.CareTeam{Name: patients + patient.String() + team}
 	for _, m := range members {
-		out.Users = append(out.Users, "users/"+m.String())
+		name := "users/" + m.User.String()
+		if m.Current {
+			out.Users = append(out.Users, name)
+		}
+		out.Members = append(out.Members, &recordsv1.CareTeamMember{User: name, StartTime: stamp(m.Starts), EndTime: stamp(m.Ends)})
 	}
 	return out, nil
 }
@@ -49,7 +76,14 @@ func (s *Service) AddCareTeamMember(ctx context.Context, r *recordsv1.AddCareTea
 	if err != nil {
 		return nil, err
 	}
-	members, err := s.chart.AddToTeam(ctx, patient, user)
+	m := store.Member{User: user}
+	if m.Starts, err = instant("start_time", r.GetStartTime()); err != nil {
+		return nil, err
+	}
+	if m.Ends, err = instant("end_time", r.GetEndTime()); err != nil {
+		return nil, err
+	}
+	members, err := s.chart.AddToTeam(ctx, patient, m)
 	return showTeam(patient, members, err)
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/api"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhirapi"
+	"github.com/carekeep/carekeep/services/records/internal/glass"
 	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/intake"
 	"github.com/carekeep/carekeep/services/records/internal/interact"
@@ -36,6 +37,9 @@ import (
 
 // name is the service's name in the mesh, the broker and the database's roles.
 const name = "records"
+
+// watchEvery is how often openings are looked for that nobody reviewed in time.
+const watchEvery = time.Minute
 
 // Options are what a test replaces.
 type Options struct {
@@ -57,6 +61,7 @@ type App struct {
 	upkeep *upkeep.Upkeep
 	life   *life.Life
 	search *search.Engine
+	glass  *glass.Glass
 }
 
 // New connects and builds everything. It does not wait for database, transit or
@@ -100,6 +105,8 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(charts, intake.New(a.access, a.keys, generations, s.Imports, o.Now), a.search))
 	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
+	a.glass = glass.New(a.access, a.keys, o.Now, o.Log)
+	recordsv1.RegisterAccessServiceServer(a.Server, api.NewAccess(a.glass))
 	a.rights = rights.New(a.access, a.keys, charts, o.Now)
 	recordsv1.RegisterRightsServiceServer(a.Server, api.NewRights(a.rights))
 	if err := a.serveFHIR(ctx, s.FHIR, charts, generations, o.Now); err != nil {
@@ -134,6 +141,7 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() { a.upkeep.Run(working) })
 	work.Go(func() { a.life.WatchClosed(working) })
 	work.Go(func() { a.rights.Run(working, a.log) })
+	work.Go(func() { a.glass.Watch(working, watchEvery) })
 	served := a.Server.Serve(ctx)
 	rest()
 	work.Wait()

@@ -120,6 +120,7 @@ type house struct {
 	settings app.Settings
 	client   recordsv1.RecordsServiceClient
 	keys     recordsv1.KeysServiceClient
+	access   recordsv1.AccessServiceClient
 	address  string
 	web      string // host:port of the FHIR API
 	practice uuid.UUID
@@ -174,6 +175,7 @@ func (h *house) start() {
 	require.NoError(h.t, err)
 	h.client = recordsv1.NewRecordsServiceClient(conn)
 	h.keys = recordsv1.NewKeysServiceClient(conn)
+	h.access = recordsv1.NewAccessServiceClient(conn)
 	h.stop = sync.OnceFunc(func() {
 		_ = conn.Close()
 		cancel()

@@ -61,7 +61,7 @@ func (c *Chart) Update(ctx context.Context, at Place, etag string, patch func([]
 				if !done {
 					return nil, errStale // somebody was quicker
 				}
-				return []*auditv1.Event{evidence.From(ctx).Event(About(at, row.Version), evidence.Digests(old.Digest, row.Digest))}, keep.check()
+				return []*auditv1.Event{evidence.From(ctx).Event(About(at, row.Version), evidence.Digests(old.Digest, row.Digest), throughGlass(old.Glass))}, keep.check()
 			},
 		})
 	})
@@ -133,7 +133,10 @@ func (c *Chart) Delete(ctx context.Context, at Place, etag string) error {
 			event, refusal = judge(ctx, found, row.Visible, About(at, version), evidence.Digests(row.Digest, nil))
 			if refusal == nil && !done {
 				refusal = errStale
-				event = evidence.From(ctx).Event(About(at, 0), evidence.Failure(errStale))
+				if row.Glass {
+					refusal = errGlass
+				}
+				event = evidence.From(ctx).Event(About(at, 0), evidence.Failure(refusal))
 			}
 			if refusal != nil {
 				event.BeforeDigest = nil

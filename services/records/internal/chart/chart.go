@@ -76,6 +76,7 @@ func view(ctx context.Context) (*caller.Caller, store.Viewer, error) {
 	}
 	return c, store.Viewer{
 		Practice: c.Practice,
+		User:     c.User,
 		Subjects: c.Subjects(),
 		Whole:    c.Permissions.Has(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE),
 	}, nil
@@ -129,6 +130,22 @@ func judge(ctx context.Context, found, visible bool, mods ...func(*auditv1.Event
 	}
 	return rec.Event(mods...), nil
 }
+
+// ReasonGlass marks every access that a broken glass alone allowed.
+const ReasonGlass = "BREAK_GLASS"
+
+// throughGlass marks the event of an access where it was one of those.
+func throughGlass(glass bool) func(*auditv1.Event) {
+	return func(e *auditv1.Event) {
+		if glass {
+			e.Reason, e.Risk = ReasonGlass, auditv1.Risk_RISK_HIGH
+		}
+	}
+}
+
+// errGlass: an emergency needs neither, and a care team would open the chart for good.
+var errGlass = errs.New(errs.KindDenied, "NOT_THROUGH_GLASS",
+	"This chart is open to you for an emergency only: nothing is deleted in it, and its care team stays as it is.")
 
 func failed(o auditv1.Outcome, reason string) func(*auditv1.Event) {
 	return evidence.Outcome(o, errs.KindNotFound.Code(), reason)

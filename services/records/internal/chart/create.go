@@ -90,15 +90,17 @@ func (c *Chart) Create(ctx context.Context, patient uuid.UUID, resourceType stri
 	request := stamp(practice, r)
 	made, err := c.insert(ctx, who, request, row, doc.JSON, func(b *pgx.Batch, done *bool) {
 		store.CreateDocument(b, v, who.User, request, row, done)
-	}, func(rec *evidence.Recorder) []*auditv1.Event { return []*auditv1.Event{created(rec, row)} })
+	}, func(rec *evidence.Recorder) []*auditv1.Event {
+		return []*auditv1.Event{created(rec, row, throughGlass(owner.Glass))}
+	})
 	if err != nil || made != nil {
 		return c.again(ctx, v, made, patient, err)
 	}
 	return doc, nil
 }
 
-func created(rec *evidence.Recorder, row store.Document) *auditv1.Event {
-	return rec.Event(evidence.Action(accessv1.Action_ACTION_CREATE), About(document(row).Place, row.Version), evidence.Digests(nil, row.Digest))
+func created(rec *evidence.Recorder, row store.Document, mods ...func(*auditv1.Event)) *auditv1.Event {
+	return rec.Event(append(mods, evidence.Action(accessv1.Action_ACTION_CREATE), About(document(row).Place, row.Version), evidence.Digests(nil, row.Digest))...)
 }
 
 // owner reads the patient to whose chart something is added.

@@ -20,6 +20,9 @@ func Judge(ctx context.Context, found, visible bool, mods ...func(*auditv1.Event
 	return judge(ctx, found, visible, mods...)
 }
 
+// ThroughGlass marks the event of an access that a broken glass alone allowed.
+func ThroughGlass(glass bool) func(*auditv1.Event) { return throughGlass(glass) }
+
 // Open unseals a document whose event is committed.
 func (c *Chart) Open(ctx context.Context, practice uuid.UUID, row store.Document) (Document, error) {
 	return c.open(ctx, practice, row)

@@ -108,10 +108,11 @@ func found(rec *evidence.Recorder, resourceType string, rows []store.Document, a
 	counts := map[uuid.UUID]int{}
 	var order []uuid.UUID
 	versions := map[uuid.UUID]int64{}
+	glass := map[uuid.UUID]bool{}
 	for _, row := range rows {
 		if counts[row.Patient]++; counts[row.Patient] == 1 {
 			order = append(order, row.Patient)
-			versions[row.Patient] = row.Version
+			versions[row.Patient], glass[row.Patient] = row.Version, row.Glass
 		}
 	}
 	var events []*auditv1.Event
@@ -120,7 +121,7 @@ func found(rec *evidence.Recorder, resourceType string, rows []store.Document, a
 		if counts[patient] > 1 || Collection(resourceType) != "" {
 			version = 0 // the event is about a list
 		}
-		mods := []func(*auditv1.Event){evidence.Resource(Collection(resourceType), version), evidence.Count(counts[patient])}
+		mods := []func(*auditv1.Event){evidence.Resource(Collection(resourceType), version), evidence.Count(counts[patient]), throughGlass(glass[patient])}
 		if patient != uuid.Nil {
 			mods = append(mods, evidence.Patient(patient))
 		}

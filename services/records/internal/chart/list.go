@@ -52,7 +52,7 @@ func (c *Chart) List(ctx context.Context, patient uuid.UUID, resourceType string
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
 			event, refusal = judge(ctx, found, owner.Visible, evidence.Patient(patient),
-				evidence.Resource(Collection(resourceType), 0), evidence.Count(fit(rows, page.size())))
+				evidence.Resource(Collection(resourceType), 0), evidence.Count(fit(rows, page.size())), throughGlass(owner.Glass))
 			return []*auditv1.Event{event}, nil
 		},
 	})
@@ -107,7 +107,7 @@ func (c *Chart) patients(ctx context.Context, v store.Viewer, limit int, queue f
 			}
 			events := make([]*auditv1.Event, len(shown))
 			for i, row := range shown {
-				events[i] = rec.Event(evidence.Patient(row.Patient), evidence.Resource("", row.Version), evidence.Count(1))
+				events[i] = rec.Event(evidence.Patient(row.Patient), evidence.Resource("", row.Version), evidence.Count(1), throughGlass(row.Glass))
 			}
 			return events, nil
 		},

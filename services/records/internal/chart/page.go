@@ -37,13 +37,26 @@ func cut(rows []store.Document, size int, scope string) ([]store.Document, strin
 	}
 	rows = rows[:size]
 	last := rows[size-1]
+	return rows, PageToken(scope, store.Cursor{Created: last.Created, ID: last.ID})
+}
+
+// PageToken makes the token that goes on after a resource of a list.
+func PageToken(scope string, after store.Cursor) string {
 	raw := make([]byte, 0, tokenBytes)
 	raw = append(raw, tokenVersion)
 	raw = binary.BigEndian.AppendUint32(raw, checksum(scope))
-	raw = binary.BigEndian.AppendUint64(raw, uint64(last.Created.UnixMicro()))
-	raw = append(raw, last.ID[:]...)
-	return rows, base64.RawURLEncoding.EncodeToString(raw)
+	raw = binary.BigEndian.AppendUint64(raw, uint64(after.Created.UnixMicro())) //nolint:gosec // read back as it was
+	raw = append(raw, after.ID[:]...)
+	return base64.RawURLEncoding.EncodeToString(raw)
 }
+
+// After reads where a page of a list, newest first, goes on.
+func (p Page) After(scope string) (store.Cursor, error) {
+	return parseToken(p.Token, scope, store.Top())
+}
+
+// Limit is how many rows a page shows at most.
+func (p Page) Limit() int { return p.size() }
 
 // parseToken reads a token of the list; an empty one is start.
 func parseToken(token, scope string, start store.Cursor) (store.Cursor, error) {

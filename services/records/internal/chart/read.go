@@ -69,7 +69,7 @@ func (c *Chart) read(ctx context.Context, v store.Viewer, at Place, queue func(*
 				where.Patient = row.Patient
 			}
 			var event *auditv1.Event
-			event, refusal = judge(ctx, found, row.Visible, append(mods, About(where, row.Version))...)
+			event, refusal = judge(ctx, found, row.Visible, append(mods, About(where, row.Version), throughGlass(row.Glass))...)
 			return []*auditv1.Event{event}, nil
 		},
 	})

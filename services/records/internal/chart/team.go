@@ -7,25 +7,31 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
-// Team returns the doctors who may see a patient.
-func (c *Chart) Team(ctx context.Context, patient uuid.UUID) ([]uuid.UUID, error) {
-	return c.team(ctx, patient, "careTeam", func(*pgx.Batch, store.Viewer) {})
+// Team returns the doctors on the care team of a patient.
+func (c *Chart) Team(ctx context.Context, patient uuid.UUID) ([]store.Member, error) {
+	return c.team(ctx, patient, "careTeam", nil)
 }
 
-// AddToTeam lets a doctor see a patient. A member is added once.
-func (c *Chart) AddToTeam(ctx context.Context, patient, user uuid.UUID) ([]uuid.UUID, error) {
-	return c.team(ctx, patient, "careTeam/"+user.String(), func(b *pgx.Batch, v store.Viewer) {
-		store.AddMember(b, v, patient, user, c.now())
+// AddToTeam lets a doctor see a patient for the member's time. Who is a member gets
+// that time instead of the one before.
+func (c *Chart) AddToTeam(ctx context.Context, patient uuid.UUID, m store.Member) ([]store.Member, error) {
+	if !m.Ends.IsZero() && !m.Ends.After(m.Starts) {
+		return nil, errs.New(errs.KindInvalid, "PERIOD_INVALID", "The time on the care team ends before it starts.").
+			WithField("end_time", "must be after start_time")
+	}
+	return c.team(ctx, patient, "careTeam/"+m.User.String(), func(b *pgx.Batch, v store.Viewer) {
+		store.AddMember(b, v, patient, m, c.now())
 	})
 }
 
 // RemoveFromTeam ends it.
-func (c *Chart) RemoveFromTeam(ctx context.Context, patient, user uuid.UUID) ([]uuid.UUID, error) {
+func (c *Chart) RemoveFromTeam(ctx context.Context, patient, user uuid.UUID) ([]store.Member, error) {
 	return c.team(ctx, patient, "careTeam/"+user.String(), func(b *pgx.Batch, v store.Viewer) {
 		store.RemoveMember(b, v, patient, user)
 	})
@@ -33,26 +39,32 @@ func (c *Chart) RemoveFromTeam(ctx context.Context, patient, user uuid.UUID) ([]
 
 // team changes a care team and returns what it is then. Whether the caller may
 // see the patient is read before the change: who leaves a team still sees the result.
-func (c *Chart) team(ctx context.Context, patient uuid.UUID, name string, change func(*pgx.Batch, store.Viewer)) ([]uuid.UUID, error) {
+func (c *Chart) team(ctx context.Context, patient uuid.UUID, name string, change func(*pgx.Batch, store.Viewer)) ([]store.Member, error) {
 	_, v, err := view(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var owner store.Patient
 	var found bool
-	var members []uuid.UUID
+	var members []store.Member
 	var refusal error
 	err = c.access.Do(ctx, pg.Unit{
 		Practice: v.Practice,
 		Queue: func(b *pgx.Batch) {
 			store.ReadPatient(b, v, patient, &owner, &found)
-			change(b, v)
+			if change != nil {
+				change(b, v)
+			}
 			store.ReadTeam(b, v.Practice, patient, &members)
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
 			event, refusal = judge(ctx, found, owner.Visible, evidence.Patient(patient),
-				evidence.Resource(name, 0), evidence.Count(len(members)))
+				evidence.Resource(name, 0), evidence.Count(len(members)), throughGlass(owner.Glass))
+			if refusal == nil && owner.Glass && change != nil {
+				refusal = errGlass
+				event = evidence.From(ctx).Event(evidence.Patient(patient), evidence.Resource(name, 0), evidence.Failure(errGlass))
+			}
 			return []*auditv1.Event{event}, nil
 		},
 	})

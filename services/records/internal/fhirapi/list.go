@@ -143,7 +143,7 @@ func (s *Service) walkable(ctx context.Context, asked string) (types []string, l
 	for _, t := range compartment() {
 		switch {
 		case asked != "" && !slices.Contains(strings.Split(asked, ","), t):
-		case policy.CheckRead(held(ctx), t) != nil:
+		case policy.CheckRead(viewing(ctx), t) != nil:
 			left = true
 		default:
 			types = append(types, t)

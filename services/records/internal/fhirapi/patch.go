@@ -18,7 +18,7 @@ func (s *Service) Patch(ctx context.Context, r *recordsv1.FhirServicePatchReques
 	case r.GetMatch() == 0:
 		return nil, errMatch
 	}
-	if err := policy.CheckChange(held(ctx), policy.Update, r.GetType()); err != nil {
+	if err := policy.CheckChange(viewing(ctx), policy.Update, r.GetType()); err != nil {
 		return nil, err
 	}
 	was, err := s.Store.Read(ctx, r.GetType(), parseID(r.GetId()))

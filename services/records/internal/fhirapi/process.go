@@ -63,7 +63,7 @@ func located(err error) error {
 // permitted asks for what the entry's interaction takes when it comes alone: the rule of its RPC.
 func permitted(ctx context.Context, e entry) error {
 	rule, ok := access.RuleOf(e.rpc)
-	if !ok || !held(ctx).Has(rule.GetPermission()) {
+	if !ok || !viewing(ctx).Held.Has(rule.GetPermission()) {
 		return errs.New(errs.KindDenied, "PERMISSION_MISSING", "An entry of this kind needs "+rule.GetPermission().String()+".")
 	}
 	return nil

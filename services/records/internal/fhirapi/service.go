@@ -52,11 +52,11 @@ type Service struct {
 // New makes the service.
 func New(o Options) *Service { return &Service{Options: o} }
 
-func held(ctx context.Context) access.Permissions {
+func viewing(ctx context.Context) access.View {
 	if c, ok := caller.From(ctx); ok {
-		return c.Permissions
+		return access.View{Held: c.Permissions, Purpose: c.Purpose}
 	}
-	return access.Permissions{}
+	return access.View{}
 }
 
 var errType = errs.New(errs.KindNotFound, "TYPE_UNKNOWN", "FHIR R4 has no such resource type, or none that is stored here.")
@@ -67,7 +67,7 @@ func readable(ctx context.Context, resourceType, id string) (uuid.UUID, error) {
 	if !fhir.Stored(resourceType) {
 		return uuid.Nil, errType
 	}
-	if err := policy.CheckRead(held(ctx), resourceType); err != nil {
+	if err := policy.CheckRead(viewing(ctx), resourceType); err != nil {
 		return uuid.Nil, err
 	}
 	return parseID(id), nil

@@ -25,7 +25,7 @@ type Version struct {
 // History returns the versions of a resource below one, newest first, and the version
 // to go on below, 0 at the end. below 0 begins at the newest.
 func (s *Store) History(ctx context.Context, resourceType string, id uuid.UUID, below int64, count int) ([]Version, int64, error) {
-	_, v, err := who(ctx)
+	_, v, err := chart.View(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -39,12 +39,12 @@ func (s *Store) History(ctx context.Context, resourceType string, id uuid.UUID, 
 		Queue:    func(b *pgx.Batch) { store.ListVersions(b, v, resourceType, id, below, count+1, &rows) },
 		Decide: func() ([]*auditv1.Event, error) {
 			at := chart.Place{Type: resourceType, ID: id}
-			visible := false
+			visible, glass := false, false
 			if len(rows) > 0 {
-				at.Patient, visible = rows[0].Patient, rows[0].Visible
+				at.Patient, visible, glass = rows[0].Patient, rows[0].Visible, rows[0].Glass
 			}
 			var event *auditv1.Event
-			event, refusal = chart.Judge(ctx, len(rows) > 0, visible, chart.About(at, 0), evidence.Count(chart.Fit(rows, count)))
+			event, refusal = chart.Judge(ctx, len(rows) > 0, visible, chart.About(at, 0), evidence.Count(chart.Fit(rows, count)), chart.ThroughGlass(glass))
 			return []*auditv1.Event{event}, nil
 		},
 	})
@@ -100,7 +100,7 @@ type Walk struct {
 // Everything returns a page of a patient's chart, by type and newest first, and the
 // cursor of the next page, nil at the end.
 func (s *Store) Everything(ctx context.Context, patient uuid.UUID, w Walk) ([]chart.Document, *Cursor, error) {
-	_, v, err := who(ctx)
+	_, v, err := chart.View(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,7 +117,7 @@ func (s *Store) Everything(ctx context.Context, patient uuid.UUID, w Walk) ([]ch
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
-			event, refusal = chart.Judge(ctx, found, owner.Visible, evidence.Patient(patient), evidence.Count(chart.Fit(rows, w.Count)))
+			event, refusal = chart.Judge(ctx, found, owner.Visible, evidence.Patient(patient), evidence.Count(chart.Fit(rows, w.Count)), chart.ThroughGlass(owner.Glass))
 			return []*auditv1.Event{event}, nil
 		},
 	})

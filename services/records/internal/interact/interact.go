@@ -11,9 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
-	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/outcome"
@@ -48,22 +46,10 @@ var (
 // errNotPut is 405, which R4 3.1.0.4.1 asks for where an update may create nothing.
 var errNotPut = errs.New(errs.KindNotFound, outcome.ReasonNotPut, "There is no such resource, or it is not yours to see; ids are given by the server, so create it with POST.")
 
-// who is the caller and what the caller sees.
-func who(ctx context.Context) (*caller.Caller, store.Viewer, error) {
-	c, ok := caller.From(ctx)
-	if !ok {
-		return nil, store.Viewer{}, errs.New(errs.KindUnauthenticated, "NO_CALLER", "The request names no caller.")
-	}
-	return c, store.Viewer{
-		Practice: c.Practice, Subjects: c.Subjects(),
-		Whole: c.Permissions.Has(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE),
-	}, nil
-}
-
 // Read returns the current version of a resource. One that was deleted is told from one
 // that never was to those only who see the patient.
 func (s *Store) Read(ctx context.Context, resourceType string, id uuid.UUID) (chart.Document, error) {
-	_, v, err := who(ctx)
+	_, v, err := chart.View(ctx)
 	if err != nil {
 		return chart.Document{}, err
 	}
@@ -79,7 +65,7 @@ func (s *Store) Read(ctx context.Context, resourceType string, id uuid.UUID) (ch
 			if found && row.Visible && row.Deleted {
 				event, refusal = failure(ctx, errGone, at, row.Version), errGone
 			} else {
-				event, refusal = chart.Judge(ctx, found, row.Visible, chart.About(at, row.Version))
+				event, refusal = chart.Judge(ctx, found, row.Visible, chart.About(at, row.Version), chart.ThroughGlass(row.Glass))
 			}
 			return []*auditv1.Event{event}, nil
 		},

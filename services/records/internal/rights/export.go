@@ -171,10 +171,10 @@ func (r *Rights) note(ctx context.Context, who actor, at Place, d *recordsv1.Del
 
 // may says which types the actor's export holds.
 func (a actor) may(resourceType string) bool {
-	return a.byToken() || policy.CheckRead(a.held, resourceType) == nil
+	return a.byToken() || policy.MayRead(a.view, resourceType)
 }
 
-func (a actor) holds(p accessv1.Permission) bool { return a.byToken() || a.held.Has(p) }
+func (a actor) holds(p accessv1.Permission) bool { return a.byToken() || a.view.Held.Has(p) }
 
 // write writes the zip, and returns how many resources are in it.
 func (r *Rights) write(ctx context.Context, who actor, at Place, out io.Writer) (int, error) {

@@ -91,7 +91,7 @@ type VersionKey struct {
 	Version int64
 }
 
-const exportVersions = `SELECT d.type, d.id, d.patient_id, d.version, d.key_id, k.wrapped, d.digest, d.sealed, d.created_at, d.updated_at, true, d.deleted
+const exportVersions = `SELECT d.type, d.id, d.patient_id, d.version, d.key_id, k.wrapped, d.digest, d.sealed, d.created_at, d.updated_at, true, false, d.deleted
 	FROM (
 		(SELECT ` + columns + ` FROM documents WHERE practice_id = $1 AND (type, id, version) > ($2, $3, $4) ORDER BY type, id, version LIMIT $5)
 		UNION ALL

@@ -11,19 +11,18 @@ import (
 // documentColumns are what scanDocument reads. Who may not see the patient
 // gets no ciphertext either.
 const documentColumns = `d.type, d.id, d.patient_id, d.version, d.key_id, coalesce(k.wrapped, ''), d.digest,
-	CASE WHEN v.visible THEN d.sealed END, d.created_at, d.updated_at, v.visible, d.deleted`
+	CASE WHEN v.visible THEN d.sealed END, d.created_at, d.updated_at, v.visible, ` + broken + `, d.deleted`
 
 func scanDocument(rows pgx.Rows, d *Document) error {
 	return rows.Scan(&d.Type, &d.ID, &d.Patient, &d.Version, &d.KeyID, &d.Wrapped, &d.Digest,
-		&d.Sealed, &d.Created, &d.Updated, &d.Visible, &d.Deleted)
+		&d.Sealed, &d.Created, &d.Updated, &d.Visible, &d.Glass, &d.Deleted)
 }
 
-// A document whose key is not there is lost and not absent, so its row comes, without the key. OFFSET 0 keeps
-// the planner from putting the question in every place of its answer.
+// A document whose key is not there is lost and not absent, so its row comes, without the key.
 const joins = `
 	JOIN patients p ON p.practice_id = d.practice_id AND p.patient_id = d.patient_id
 	LEFT JOIN data_keys k ON k.practice_id = d.practice_id AND k.key_id = d.key_id
-	CROSS JOIN LATERAL (SELECT ` + visible + ` AS visible OFFSET 0) v`
+	` + sight
 
 // anyPatient in place of a patient's id lets a read find the resource wherever it is.
 // It is the maximum UUID, which FHIR ids do not take: the nil one is the directory.
@@ -62,14 +61,14 @@ func ReadVersion(b *pgx.Batch, v Viewer, resourceType string, id uuid.UUID, vers
 	one(b, found, func(r pgx.Rows) error { return scanDocument(r, out) }, readVersion, v.args(resourceType, id, version)...)
 }
 
-const readPatient = `SELECT p.patient_id, p.key_id, coalesce(k.wrapped, ''), coalesce(k.seals, 0), p.created_at, v.visible, p.deleted_at IS NOT NULL
+const readPatient = `SELECT p.patient_id, p.key_id, coalesce(k.wrapped, ''), coalesce(k.seals, 0), p.created_at, v.visible, ` + broken + `, p.deleted_at IS NOT NULL
 	FROM patients p
 	LEFT JOIN data_keys k ON k.practice_id = p.practice_id AND k.key_id = p.key_id
-	CROSS JOIN LATERAL (SELECT ` + visible + ` AS visible OFFSET 0) v
+	` + sight + `
 	WHERE p.practice_id = $1 AND p.patient_id = `
 
 func scanPatient(rows pgx.Rows, p *Patient) error {
-	return rows.Scan(&p.ID, &p.KeyID, &p.Wrapped, &p.Seals, &p.Created, &p.Visible, &p.Deleted)
+	return rows.Scan(&p.ID, &p.KeyID, &p.Wrapped, &p.Seals, &p.Created, &p.Visible, &p.Glass, &p.Deleted)
 }
 
 // ReadPatient reads a patient's row; found is false where it is deleted.
@@ -118,11 +117,11 @@ const patientDocuments = `JOIN documents d ON d.practice_id = $1 AND d.type = 'P
 // same at the start of a long list and at its end. A join instead of the subquery on
 // patients lets the planner merge from the practice's first patient on.
 const listPatients = `SELECT ` + documentColumns + ` FROM (
-	SELECT DISTINCT c.patient_id FROM unnest($3::uuid[]) AS s(user_id) CROSS JOIN LATERAL (
-		SELECT t.patient_id FROM care_team t
-		WHERE t.practice_id = $1 AND t.user_id = s.user_id AND t.patient_id > $4
-		  AND (SELECT q.deleted_at IS NULL FROM patients q WHERE q.practice_id = $1 AND q.patient_id = t.patient_id)
-		ORDER BY t.patient_id LIMIT $5) c
+	SELECT DISTINCT c.patient_id FROM unnest(` + subjects + `) AS s(user_id) CROSS JOIN LATERAL (
+		SELECT c.patient_id FROM care_team c
+		WHERE c.practice_id = $1 AND c.user_id = s.user_id AND c.patient_id > $4 AND ` + current + `
+		  AND (SELECT q.deleted_at IS NULL FROM patients q WHERE q.practice_id = $1 AND q.patient_id = c.patient_id)
+		ORDER BY c.patient_id LIMIT $5) c
 	ORDER BY c.patient_id LIMIT $5) m ` + patientDocuments + ` ORDER BY d.id`
 
 const listAllPatients = `SELECT ` + documentColumns + ` FROM (

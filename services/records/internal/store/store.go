@@ -19,20 +19,45 @@ const MaxSeals = 1 << 31
 // Viewer is whose eyes a statement looks through.
 type Viewer struct {
 	Practice uuid.UUID
+	// User is for whom a glass was broken; nil does not look through any.
+	User uuid.UUID
 	// Subjects are the doctors whose care teams open patients.
 	Subjects []uuid.UUID
 	// Whole opens every patient of the practice.
 	Whole bool
 }
 
-// visible is true where the viewer ($1 practice, $2 whole, $3 subjects) may see
-// patient p. The directory, the nil patient, is everybody's.
-const visible = `($2::boolean OR p.patient_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
-	SELECT FROM care_team c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.user_id = ANY($3::uuid[])))`
+// The viewer is $1 practice, $2 whole and $3, in which the user comes first and then
+// the subjects. Times are the database's: all replicas go by one clock.
+const (
+	subjects = `($3::uuid[])[2:]`
 
-// args are the first three arguments of every statement that uses visible.
+	// entitled is true where the viewer may see patient p as the care team or the whole
+	// practice may. The directory, the nil patient, is everybody's.
+	entitled = `($2::boolean OR p.patient_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
+	SELECT FROM care_team c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.user_id = ANY(` + subjects + `) AND ` + current + `))`
+
+	// current is true of members of a care team c whose time it is.
+	current = `statement_timestamp() >= c.starts_at AND statement_timestamp() < c.ends_at`
+
+	opened = `EXISTS (
+	SELECT FROM glass_openings g WHERE g.practice_id = $1 AND g.patient_id = p.patient_id AND g.user_id = ($3::uuid[])[1]
+	  AND statement_timestamp() < g.ends_at)`
+
+	// visible is true where the viewer may see patient p, also through a broken glass.
+	visible = `(` + entitled + ` OR ` + opened + `)`
+
+	// sight joins both answers as v: OFFSET 0 keeps the planner from putting a question in
+	// every place of its answer.
+	sight = `CROSS JOIN LATERAL (SELECT e.entitled, e.entitled OR ` + opened + ` AS visible
+		FROM (SELECT ` + entitled + ` AS entitled OFFSET 0) e OFFSET 0) v`
+	// broken is true where the viewer sees a patient through a broken glass alone.
+	broken = `v.visible AND NOT v.entitled`
+)
+
+// args are the first three arguments of every statement that asks what a viewer sees.
 func (v Viewer) args(more ...any) []any {
-	return append([]any{v.Practice, v.Whole, v.Subjects}, more...)
+	return append([]any{v.Practice, v.Whole, append([]uuid.UUID{v.User}, v.Subjects...)}, more...)
 }
 
 // Document is one version of a resource as it is stored.
@@ -46,6 +71,8 @@ type Document struct {
 	Created, Updated time.Time
 	// Visible is false where the viewer may not see the patient; Sealed is then empty.
 	Visible bool
+	// Glass is true where the viewer sees the patient through a broken glass alone.
+	Glass bool
 	// Deleted marks a version without content.
 	Deleted bool
 }
@@ -58,6 +85,8 @@ type Patient struct {
 	Seals   int64
 	Created time.Time
 	Visible bool
+	// Glass is true where the viewer sees the patient through a broken glass alone.
+	Glass   bool
 	Deleted bool
 }
 
