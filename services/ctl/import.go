@@ -29,7 +29,7 @@ func (importFiles) Help() string {
 
 // Run imports file after file. A refused entry does not stop it; a refused file does.
 func (c *importFiles) Run(ctx context.Context, t *terminal) error {
-	path, err := c.path()
+	path, err := importPath(c.Doctor, c.Patient)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,10 @@ func (c *importFiles) Run(ctx context.Context, t *terminal) error {
 	}
 	refused := int64(0)
 	for _, name := range c.Files {
-		total, err := importFile(ctx, t, client, path, name)
+		b := &bundle{name: name, in: t.in}
+		total, err := upload(ctx, t, client, path, &parcel{
+			name: name, open: b.open, share: b.share, entry: func(i int64) string { return fmt.Sprintf("entry %d", i) },
+		})
 		if err != nil {
 			return fmt.Errorf("import %s: %w", name, err)
 		}
@@ -52,9 +55,9 @@ func (c *importFiles) Run(ctx context.Context, t *terminal) error {
 	return nil
 }
 
-func (c *importFiles) path() (string, error) {
+func importPath(doctor, patient string) (string, error) {
 	query := url.Values{}
-	for _, id := range []struct{ name, collection, text string }{{"doctor", "users", c.Doctor}, {"patient", "patients", c.Patient}} {
+	for _, id := range []struct{ name, collection, text string }{{"doctor", "users", doctor}, {"patient", "patients", patient}} {
 		if id.text == "" {
 			continue
 		}
@@ -70,17 +73,24 @@ func (c *importFiles) path() (string, error) {
 	return "/v1/patients:import?" + query.Encode(), nil
 }
 
-func importFile(ctx context.Context, t *terminal, client *rest.Client, path, name string) (*recordsv1.ImportProgress, error) {
-	b := &bundle{name: name, in: t.in}
+// parcel is a bundle to send, and how to talk about it.
+type parcel struct {
+	name  string
+	open  func() (io.ReadCloser, error) // once more after a rate limit
+	share func() string                 // how much was sent
+	entry func(index int64) string      // where an entry comes from
+}
+
+func upload(ctx context.Context, t *terminal, client *rest.Client, path string, p *parcel) (*recordsv1.ImportProgress, error) {
 	m := t.meter()
 	var total *recordsv1.ImportProgress
-	err := rest.Upload(ctx, client, path, "application/fhir+json", b.open, func(r *recordsv1.ImportBundleResponse) error {
+	err := rest.Upload(ctx, client, path, "application/fhir+json", p.open, func(r *recordsv1.ImportBundleResponse) error {
 		switch item := r.GetItem().(type) {
 		case *recordsv1.ImportBundleResponse_Progress:
-			m.show("%s: %s, %s sent", name, counts(item.Progress), b.share())
+			m.show("%s: %s, %s sent", p.name, counts(item.Progress), p.share())
 		case *recordsv1.ImportBundleResponse_Problem:
 			m.clear()
-			fmt.Fprintf(t.out, "%s: entry %d: %s: %s\n", name, item.Problem.GetIndex(), item.Problem.GetReason(), item.Problem.GetMessage())
+			fmt.Fprintf(t.out, "%s: %s: %s: %s\n", p.name, p.entry(item.Problem.GetIndex()), item.Problem.GetReason(), item.Problem.GetMessage())
 		case *recordsv1.ImportBundleResponse_Result:
 			total = item.Result
 		}

@@ -24,6 +24,8 @@ type keyCommands struct {
 	Trim   trimKeys   `cmd:"" help:"Destroy old versions of the practice's key; refused before their time."`
 	Scrub  scrubStore `cmd:"" help:"Open everything that is stored, and report what was changed from outside."`
 	Jobs   keyJobs    `cmd:"" help:"List jobs on keys and store, newest first."`
+
+	ImportLegacy importLegacy `cmd:"" help:"Import what an older system encrypted with AES-CBC or AES-CTR, and have it sealed anew."`
 }
 
 type keyStatus struct{ kept }

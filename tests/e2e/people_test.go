@@ -20,6 +20,7 @@ const (
 	populationOfEntries   = 43
 	populationOfHalf      = 44
 	populationOfTerminals = 45
+	populationOfLegacy    = 46
 )
 
 var users *people.People
