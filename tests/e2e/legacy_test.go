@@ -88,7 +88,7 @@ func TestDTD21_LegacyBlobsLeaveAsGCM(t *testing.T) {
 		blobs = append(blobs, system.seal(t, []string{"AES-256-CTR", "AES-256-CBC"}[i%2], r.JSON))
 	}
 	doctor := newCommandLine(t)
-	doctor.signIn(seed.Smith)
+	doctor.signIn(seed.Brown)
 	keep := func(name string, content []byte) {
 		require.NoError(t, os.WriteFile(doctor.path(name), content, 0o600))
 	}
@@ -116,7 +116,7 @@ func TestDTD21_LegacyBlobsLeaveAsGCM(t *testing.T) {
 	stored := sealedOf(t, resources)
 	require.Len(t, stored, len(resources))
 	for _, r := range resources {
-		answer, err := as(t, seed.Smith).Send(t.Context(), http.MethodGet, "/v1/fhir/"+r.Type+"/"+r.ID.String(), nil)
+		answer, err := as(t, seed.Brown).Send(t.Context(), http.MethodGet, "/v1/fhir/"+r.Type+"/"+r.ID.String(), nil)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, answer.Status, "%s", answer.Body)
 		require.Equal(t, string(r.JSON), string(answer.Body))
