@@ -132,7 +132,7 @@ func (p *passage) check(w http.ResponseWriter, original, taken *http.Request, an
 func (p *passage) onward(ctx context.Context, original *http.Request, body []byte) (*http.Request, error) {
 	url := *original.URL
 	url.Scheme, url.Host, url.User = "https", p.Address, nil
-	onward, err := http.NewRequestWithContext(ctx, original.Method, url.String(), bytes.NewReader(body))
+	onward, err := http.NewRequestWithContext(ctx, original.Method, url.String(), bytes.NewReader(body)) //nolint:gosec // scheme and host are the settings'
 	if err != nil {
 		return nil, errs.New(errs.KindInvalid, reasonParameter, "the URL is not well formed")
 	}

@@ -12,16 +12,20 @@ import (
 
 // writer writes a bundle around resources, whose bytes stay as they are.
 type writer struct {
-	bytes.Buffer
+	buffer  bytes.Buffer
 	base    string
 	entries int
 }
 
 func newBundle(base, kind string, now time.Time) *writer {
 	w := &writer{base: base}
-	w.WriteString(`{"resourceType":"Bundle","type":` + quote(kind) + `,"timestamp":` + quote(instant(now)))
+	w.text(`{"resourceType":"Bundle","type":` + quote(kind) + `,"timestamp":` + quote(instant(now)))
 	return w
 }
+
+func (w *writer) text(s string) { w.buffer.WriteString(s) }
+
+func (w *writer) raw(b []byte) { w.buffer.Write(b) }
 
 // quote writes a JSON string. Every string here is ours: a URL, a type, a time.
 func quote(s string) string {
@@ -34,7 +38,7 @@ func quote(s string) string {
 
 func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
-func (w *writer) total(n int) { w.WriteString(`,"total":` + strconv.Itoa(n)) }
+func (w *writer) total(n int) { w.text(`,"total":` + strconv.Itoa(n)) }
 
 // links adds links by their relation, each a path below the base; empty ones are left out.
 func (w *writer) links(relations ...[2]string) {
@@ -47,34 +51,34 @@ func (w *writer) links(relations ...[2]string) {
 	if len(out) == 0 {
 		return
 	}
-	w.WriteString(`,"link":[`)
+	w.text(`,"link":[`)
 	for i, l := range out {
 		if i > 0 {
-			w.WriteByte(',')
+			w.text(`,`)
 		}
-		w.WriteString(l)
+		w.text(l)
 	}
-	w.WriteByte(']')
+	w.text(`]`)
 }
 
 // begin begins an entry; each of its members begins with a comma but the first.
 func (w *writer) begin() {
 	if w.entries == 0 {
-		w.WriteString(`,"entry":[{`)
+		w.text(`,"entry":[{`)
 	} else {
-		w.WriteString(`,{`)
+		w.text(`,{`)
 	}
 	w.entries++
 }
 
-func (w *writer) end() { w.WriteByte('}') }
+func (w *writer) end() { w.text(`}`) }
 
 func (w *writer) close() []byte {
 	if w.entries > 0 {
-		w.WriteByte(']')
+		w.text(`]`)
 	}
-	w.WriteByte('}')
-	return w.Bytes()
+	w.text(`}`)
+	return w.buffer.Bytes()
 }
 
 func pathOf(d chart.Document) string { return "/" + d.Type + "/" + d.ID.String() }
@@ -82,18 +86,18 @@ func pathOf(d chart.Document) string { return "/" + d.Type + "/" + d.ID.String()
 // match adds a resource that a search or a walk found.
 func (w *writer) match(d chart.Document) {
 	w.begin()
-	w.WriteString(`"fullUrl":` + quote(w.base+pathOf(d)) + `,"resource":`)
-	w.Write(shown(d.JSON))
-	w.WriteString(`,"search":{"mode":"match"}`)
+	w.text(`"fullUrl":` + quote(w.base+pathOf(d)) + `,"resource":`)
+	w.raw(shown(d.JSON))
+	w.text(`,"search":{"mode":"match"}`)
 	w.end()
 }
 
 // note adds an OperationOutcome about the search.
 func (w *writer) note(o []byte) {
 	w.begin()
-	w.WriteString(`"resource":`)
-	w.Write(o)
-	w.WriteString(`,"search":{"mode":"outcome"}`)
+	w.text(`"resource":`)
+	w.raw(o)
+	w.text(`,"search":{"mode":"outcome"}`)
 	w.end()
 }
 

@@ -7,6 +7,7 @@ import (
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/internal/search"
 )
 
 type object = map[string]any
@@ -24,7 +25,7 @@ func codes(list ...string) []object {
 func (s *Service) Capabilities(context.Context, *recordsv1.FhirServiceCapabilitiesRequest) (*recordsv1.FhirAnswer, error) {
 	var resources []object
 	for _, t := range fhir.StoredTypes() {
-		resources = append(resources, s.capability(t))
+		resources = append(resources, capability(t))
 	}
 	return described(object{
 		"resourceType": "CapabilityStatement", "status": "active", "kind": "instance", "date": started,
@@ -48,23 +49,21 @@ func (s *Service) Capabilities(context.Context, *recordsv1.FhirServiceCapabiliti
 // started is the date of this description: it changes with the software only.
 const started = "2026-11-26"
 
-func (s *Service) capability(resourceType string) object {
+func capability(resourceType string) object {
 	interactions := []string{"read", "vread", "update", "delete", "history-instance", "create", "patch"}
 	out := object{
 		"type": resourceType, "versioning": "versioned-update", "readHistory": true, "updateCreate": false,
 		"conditionalCreate": false, "conditionalRead": "full-support", "conditionalUpdate": false, "conditionalDelete": "not-supported",
 		"referencePolicy": []string{"literal", "local", "enforced"},
 	}
-	if s.Options.Search != nil {
-		if parameters := s.Options.Search.Parameters(resourceType); len(parameters) > 0 {
-			interactions = append(interactions, "search-type")
-			out["conditionalCreate"] = true
-			var list []object
-			for _, p := range parameters {
-				list = append(list, object{"name": p.Name, "type": p.Type, "documentation": p.Documentation})
-			}
-			out["searchParam"] = list
+	if parameters := search.Parameters(resourceType); len(parameters) > 0 {
+		interactions = append(interactions, "search-type")
+		out["conditionalCreate"] = true
+		var list []object
+		for _, p := range parameters {
+			list = append(list, object{"name": p.Name, "type": p.Type, "documentation": p.Documentation})
 		}
+		out["searchParam"] = list
 	}
 	if resourceType == fhir.TypePatient {
 		out["operation"] = []object{{"name": "everything", "definition": "http://hl7.org/fhir/OperationDefinition/Patient-everything"}}

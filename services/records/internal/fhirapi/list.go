@@ -18,6 +18,7 @@ import (
 	"github.com/carekeep/carekeep/libs/outcome"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/interact"
+	"github.com/carekeep/carekeep/services/records/internal/search"
 	"github.com/carekeep/carekeep/services/records/policy"
 )
 
@@ -81,12 +82,12 @@ func (w *writer) version(v interact.Version) {
 		method, status, url = "POST", "201", v.Type
 	}
 	w.begin()
-	w.WriteString(`"fullUrl":` + quote(w.base+pathOf(v.Document)))
+	w.text(`"fullUrl":` + quote(w.base+pathOf(v.Document)))
 	if !v.Deleted {
-		w.WriteString(`,"resource":`)
-		w.Write(shown(v.JSON))
+		w.text(`,"resource":`)
+		w.raw(shown(v.JSON))
 	}
-	w.WriteString(`,"request":{"method":` + quote(method) + `,"url":` + quote(url) + `},"response":{"status":` + quote(status) +
+	w.text(`,"request":{"method":` + quote(method) + `,"url":` + quote(url) + `},"response":{"status":` + quote(status) +
 		`,"etag":` + quote(Etag(v.Version)) + `,"lastModified":` + quote(instant(v.Updated)) + `}`)
 	w.end()
 }
@@ -193,24 +194,29 @@ func (s *Service) SearchPage(ctx context.Context, r *recordsv1.FhirServiceSearch
 }
 
 func (s *Service) search(ctx context.Context, resourceType string, form url.Values) (*recordsv1.FhirAnswer, error) {
-	if _, err := readable(ctx, resourceType, ""); err != nil {
-		return nil, err
-	}
-	if s.Options.Search == nil {
-		return nil, errs.New(errs.KindUnimplemented, "SEARCH_UNSUPPORTED", "This type cannot be searched.")
-	}
-	docs, next, err := s.Options.Search.Run(ctx, resourceType, form)
+	found, err := s.found(ctx, resourceType, form)
 	if err != nil {
 		return nil, err
 	}
 	w := newBundle(s.Base, "searchset", s.Now())
-	if next != "" {
-		w.links([2]string{"next", "/_search/" + resourceType + query("page", next)})
+	if found.Next != "" {
+		w.links([2]string{"next", "/_search/" + resourceType + query("page", found.Next)})
 	}
-	for _, d := range docs {
+	for _, d := range found.Documents {
 		w.match(d)
 	}
 	return &recordsv1.FhirAnswer{Content: w.close()}, nil
+}
+
+func (s *Service) found(ctx context.Context, resourceType string, form url.Values) (search.Result, error) {
+	if _, err := readable(ctx, resourceType, ""); err != nil {
+		return search.Result{}, err
+	}
+	q, err := search.Parse(resourceType, form)
+	if err != nil {
+		return search.Result{}, err
+	}
+	return s.Engine.Run(ctx, q)
 }
 
 var errMany = errs.New(errs.KindPrecondition, outcome.ReasonMany, "If-None-Exist finds more than one resource: make its parameters narrower.")
@@ -221,23 +227,17 @@ func (s *Service) existing(ctx context.Context, resourceType, condition string) 
 		return nil, nil
 	}
 	form, err := url.ParseQuery(condition)
-	if err != nil || len(form) == 0 {
-		return nil, errs.New(errs.KindInvalid, "PARAMETER_MALFORMED", "If-None-Exist holds no search parameters.")
+	if err != nil || len(form) == 0 || slices.ContainsFunc(search.Results(), form.Has) {
+		return nil, errs.New(errs.KindInvalid, "PARAMETER_MALFORMED", "If-None-Exist takes search parameters that say what is looked for, and no others.")
 	}
-	if _, err := readable(ctx, resourceType, ""); err != nil {
-		return nil, err
-	}
-	if s.Options.Search == nil {
-		return nil, errs.New(errs.KindUnimplemented, "SEARCH_UNSUPPORTED", "This type cannot be searched.")
-	}
-	docs, _, err := s.Options.Search.Run(ctx, resourceType, form)
+	found, err := s.found(ctx, resourceType, form)
 	switch {
 	case err != nil:
 		return nil, err
-	case len(docs) > 1:
+	case len(found.Documents) > 1:
 		return nil, errMany
-	case len(docs) == 1:
-		return answer(docs[0]), nil
+	case len(found.Documents) == 1:
+		return answer(found.Documents[0]), nil
 	}
 	return nil, nil
 }

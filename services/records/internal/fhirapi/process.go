@@ -32,9 +32,13 @@ func (s *Service) Process(ctx context.Context, r *recordsv1.FhirServiceProcessRe
 	} else if answers, err = s.together(ctx, entries); err != nil {
 		return nil, located(err)
 	}
-	// Nothing leaves without evidence, and the answers of a batch may all be failures.
-	if err := s.Store.Record(ctx, len(entries)); err != nil {
-		return nil, err
+	// Nothing leaves without evidence, and reads and the entries of a batch may all fail. The
+	// changes of a transaction have theirs, and no failure may follow them.
+	changing := func(e entry) bool { return e.method != http.MethodGet }
+	if kind == "batch" || !slices.ContainsFunc(entries, changing) {
+		if err := s.Store.Record(ctx, len(entries)); err != nil {
+			return nil, err
+		}
 	}
 	w := newBundle(s.Base, kind+"-response", s.Now())
 	for _, a := range answers {
@@ -139,11 +143,10 @@ func (s *Service) together(ctx context.Context, entries []entry) ([]reply, error
 	for i, d := range done {
 		answers[where[i]].FhirAnswer = stored(entries[where[i]].method, d)
 	}
+	// The changes stand by now: a read that fails is the failure of its entry alone.
 	for i, e := range entries {
 		if e.method == http.MethodGet {
-			if answers[i].FhirAnswer, err = s.one(ctx, e); err != nil {
-				return nil, &interact.EntryError{Index: i, Err: err}
-			}
+			answers[i] = s.single(ctx, e)
 		}
 	}
 	return answers, nil
@@ -229,28 +232,28 @@ func (w *writer) reply(a reply) {
 	w.begin()
 	defer w.end()
 	if a.err != nil {
-		w.WriteString(`"response":{"status":` + quote(statusLine(outcome.Status(a.err))) + `,"outcome":`)
-		w.Write(outcome.Of(a.err))
-		w.WriteByte('}')
+		w.text(`"response":{"status":` + quote(statusLine(outcome.Status(a.err))) + `,"outcome":`)
+		w.raw(outcome.Of(a.err))
+		w.text(`}`)
 		return
 	}
 	if a.method == http.MethodGet {
-		w.WriteString(`"fullUrl":` + quote(w.base+"/"+a.GetType()+"/"+a.GetId()) + `,"resource":`)
-		w.Write(a.GetContent())
-		w.WriteByte(',')
+		w.text(`"fullUrl":` + quote(w.base+"/"+a.GetType()+"/"+a.GetId()) + `,"resource":`)
+		w.raw(a.GetContent())
+		w.text(`,`)
 	}
 	status := int(a.GetStatus())
 	if status == 0 {
 		status = http.StatusOK
 	}
-	w.WriteString(`"response":{"status":` + quote(statusLine(status)))
+	w.text(`"response":{"status":` + quote(statusLine(status)))
 	if a.GetId() != "" && a.method != http.MethodGet && a.method != http.MethodDelete {
-		w.WriteString(`,"location":` + quote(fmt.Sprintf("%s/%s/%s/_history/%d", w.base, a.GetType(), a.GetId(), a.GetVersion())))
+		w.text(`,"location":` + quote(fmt.Sprintf("%s/%s/%s/_history/%d", w.base, a.GetType(), a.GetId(), a.GetVersion())))
 	}
 	if a.GetVersion() != 0 {
-		w.WriteString(`,"etag":` + quote(Etag(a.GetVersion())) + `,"lastModified":` + quote(instant(a.GetUpdateTime().AsTime())))
+		w.text(`,"etag":` + quote(Etag(a.GetVersion())) + `,"lastModified":` + quote(instant(a.GetUpdateTime().AsTime())))
 	}
-	w.WriteByte('}')
+	w.text(`}`)
 }
 
 func statusLine(status int) string { return fmt.Sprintf("%d %s", status, http.StatusText(status)) }

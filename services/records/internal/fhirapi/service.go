@@ -5,7 +5,6 @@ package fhirapi
 
 import (
 	"context"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -20,24 +19,15 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/interact"
+	"github.com/carekeep/carekeep/services/records/internal/search"
 	"github.com/carekeep/carekeep/services/records/policy"
 )
-
-// Parameter is a search parameter that works.
-type Parameter struct{ Name, Type, Documentation string }
-
-// Search finds resources of a type. The form has been read from the body of a search, or
-// holds nothing but _page.
-type Search interface {
-	Parameters(resourceType string) []Parameter
-	Run(ctx context.Context, resourceType string, form url.Values) (docs []chart.Document, next string, err error)
-}
 
 // Options of the service.
 type Options struct {
 	Store  *interact.Store
 	Chart  *chart.Chart
-	Search Search
+	Engine *search.Engine
 	// Base is the URL that clients know: https://…/fhir/R4.
 	Base string
 	Now  func() time.Time

@@ -58,8 +58,9 @@ func (w *set) look(ctx context.Context) error {
 		Decide: func() ([]*auditv1.Event, error) {
 			w.learn(states, teams, known, treated)
 			for i := range w.changes {
-				if event, err := w.judge(ctx, i); err != nil {
-					refusal = &EntryError{i, err}
+				var event *auditv1.Event
+				if event, refusal = w.judge(ctx, i); refusal != nil {
+					refusal = &EntryError{i, refusal}
 					return []*auditv1.Event{event}, nil
 				}
 			}
