@@ -38,8 +38,6 @@ func quote(s string) string {
 
 func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
-func (w *writer) total(n int) { w.text(`,"total":` + strconv.Itoa(n)) }
-
 // links adds links by their relation, each a path below the base; empty ones are left out.
 func (w *writer) links(relations ...[2]string) {
 	var out []string

@@ -61,7 +61,7 @@ func (w *set) look(ctx context.Context) error {
 				var event *auditv1.Event
 				if event, refusal = w.judge(ctx, i); refusal != nil {
 					refusal = &EntryError{i, refusal}
-					return []*auditv1.Event{event}, nil
+					return []*auditv1.Event{event}, nil //nolint:nilerr // the refusal goes to the client, its event is committed
 				}
 			}
 			return nil, nil // the changes have their own
