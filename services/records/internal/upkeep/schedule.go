@@ -2,6 +2,7 @@ package upkeep
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -57,7 +58,10 @@ func (u *Upkeep) Tick(ctx context.Context) error {
 		}
 		u.swept = now
 	}
-	return u.work(ctx)
+	if err := u.work(ctx); err != nil {
+		return err
+	}
+	return u.buildAll(ctx)
 }
 
 // unlock gives the lock back; a connection on which that fails is closed, which does it too.
@@ -90,6 +94,21 @@ func (u *Upkeep) work(ctx context.Context) error {
 	return nil
 }
 
+// buildAll gives the index of each practice where one is built a turn.
+func (u *Upkeep) buildAll(ctx context.Context) error {
+	for practice := range u.builds {
+		if err := u.build(ctx, practice); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			u.log.WarnContext(ctx, "index build", "practice", practice, "error", err)
+			continue
+		}
+		u.poke()
+	}
+	return nil
+}
+
 // sweep starts what is due in any practice.
 func (u *Upkeep) sweep(ctx context.Context) error {
 	for after := uuid.Nil; ; {
@@ -98,7 +117,7 @@ func (u *Upkeep) sweep(ctx context.Context) error {
 			return err
 		}
 		for _, practice := range list {
-			if err := u.due(ctx, practice); err != nil {
+			if err := errors.Join(u.unbuilt(ctx, practice), u.due(ctx, practice)); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
