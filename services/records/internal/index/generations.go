@@ -61,6 +61,11 @@ func (s *Generations) Region() string { return s.region }
 // errMoved ends a transaction that used generations which are no longer those of the practice.
 var errMoved = errs.New(errs.KindConflict, "INDEX_MOVED", "The search index was switched at the same time: try again.").WithRetry(time.Second)
 
+// errBuilding answers a search while a practice has no live generation yet. What this
+// replica knows may be older than the switch, so it looks once more before it says so.
+var errBuilding = errs.New(errs.KindUnavailable, "INDEX_BUILDING",
+	"The search index of this practice is being built for the first time: try again later.").WithRetry(30 * time.Second)
+
 // attempts bounds how often an operation meets other generations than it knew.
 const attempts = 4
 
@@ -72,7 +77,8 @@ func (s *Generations) Use(ctx context.Context, practice uuid.UUID, run func([]Ge
 			return err
 		}
 		err = run(generations)
-		if !errors.Is(err, errMoved) || attempt == attempts {
+		stale := errors.Is(err, errMoved) || errors.Is(err, errBuilding) && attempt == 1
+		if !stale || attempt == attempts {
 			return err
 		}
 		s.forget(practice)
@@ -169,6 +175,5 @@ func Live(list []Generation) (Generation, error) {
 			return g, nil
 		}
 	}
-	return Generation{}, errs.New(errs.KindUnavailable, "INDEX_BUILDING",
-		"The search index of this practice is being built for the first time: try again later.").WithRetry(30 * time.Second)
+	return Generation{}, errBuilding
 }
