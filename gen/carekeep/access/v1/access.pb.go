@@ -706,6 +706,9 @@ const (
 	Permission_PERMISSION_POLICY_UPDATE         Permission = 186
 	Permission_PERMISSION_BLOCKS_LIST           Permission = 187
 	Permission_PERMISSION_BLOCKS_DELETE         Permission = 188
+	// Working hours. They are no patient data, and no doctor's choice of modules closes them.
+	Permission_PERMISSION_SCHEDULE_READ   Permission = 280
+	Permission_PERMISSION_SCHEDULE_UPDATE Permission = 281
 	// Messages to patients.
 	Permission_PERMISSION_MESSAGES_SEND    Permission = 200
 	Permission_PERMISSION_MESSAGES_READ    Permission = 201
@@ -866,6 +869,8 @@ var (
 		186: "PERMISSION_POLICY_UPDATE",
 		187: "PERMISSION_BLOCKS_LIST",
 		188: "PERMISSION_BLOCKS_DELETE",
+		280: "PERMISSION_SCHEDULE_READ",
+		281: "PERMISSION_SCHEDULE_UPDATE",
 		200: "PERMISSION_MESSAGES_SEND",
 		201: "PERMISSION_MESSAGES_READ",
 		202: "PERMISSION_MESSAGES_REVIEW",
@@ -1014,6 +1019,8 @@ var (
 		"PERMISSION_POLICY_UPDATE":             186,
 		"PERMISSION_BLOCKS_LIST":               187,
 		"PERMISSION_BLOCKS_DELETE":             188,
+		"PERMISSION_SCHEDULE_READ":             280,
+		"PERMISSION_SCHEDULE_UPDATE":           281,
 		"PERMISSION_MESSAGES_SEND":             200,
 		"PERMISSION_MESSAGES_READ":             201,
 		"PERMISSION_MESSAGES_REVIEW":           202,
@@ -1454,7 +1461,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\x95,\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xe1,\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1565,6 +1572,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x18PERMISSION_POLICY_UPDATE\x10\xba\x01\x1a\x04\x98\xb5\x18\x02\x12!\n" +
 	"\x16PERMISSION_BLOCKS_LIST\x10\xbb\x01\x1a\x04\x98\xb5\x18\f\x12#\n" +
 	"\x18PERMISSION_BLOCKS_DELETE\x10\xbc\x01\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_SCHEDULE_READ\x10\x98\x02\x1a\x04\x98\xb5\x18\x02\x12%\n" +
+	"\x1aPERMISSION_SCHEDULE_UPDATE\x10\x99\x02\x1a\x04\x98\xb5\x18\x02\x12#\n" +
 	"\x18PERMISSION_MESSAGES_SEND\x10\xc8\x01\x1a\x04\x98\xb5\x18\r\x12#\n" +
 	"\x18PERMISSION_MESSAGES_READ\x10\xc9\x01\x1a\x04\x98\xb5\x18\r\x12%\n" +
 	"\x1aPERMISSION_MESSAGES_REVIEW\x10\xca\x01\x1a\x04\x98\xb5\x18\r\x12#\n" +

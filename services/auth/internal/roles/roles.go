@@ -140,6 +140,8 @@ var appointments = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_APPOINTMENTS_CREATE,
 	accessv1.Permission_PERMISSION_APPOINTMENTS_UPDATE,
 	accessv1.Permission_PERMISSION_APPOINTMENTS_DELETE,
+	accessv1.Permission_PERMISSION_SCHEDULE_READ,
+	accessv1.Permission_PERMISSION_SCHEDULE_UPDATE,
 }
 
 // keeping is what decides how long records are kept and when they end. Everything that
@@ -190,6 +192,8 @@ var admin = set(self, users, staffing, audit, careTeam, governing, messaging, ke
 	accessv1.Permission_PERMISSION_CAMPAIGNS_MANAGE,
 	accessv1.Permission_PERMISSION_GLASS_REVIEW,
 	accessv1.Permission_PERMISSION_GLASS_DESIGNATE,
+	accessv1.Permission_PERMISSION_SCHEDULE_READ,
+	accessv1.Permission_PERMISSION_SCHEDULE_UPDATE,
 })
 
 // doctor treats patients. No billing settings (claim DC-04), no user

@@ -30,6 +30,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/life"
 	"github.com/carekeep/carekeep/services/records/internal/rights"
+	"github.com/carekeep/carekeep/services/records/internal/schedule"
 	"github.com/carekeep/carekeep/services/records/internal/search"
 	"github.com/carekeep/carekeep/services/records/internal/upkeep"
 	"github.com/carekeep/carekeep/services/records/migrations"
@@ -103,6 +104,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	a.upkeep = upkeep.New(a.pool, a.access, a.keys, a.vault, generations, upkeep.Options{Limits: s.Upkeep, Now: o.Now, Log: o.Log})
 	recordsv1.RegisterKeysServiceServer(a.Server, api.NewKeys(a.upkeep))
 	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(charts, intake.New(a.access, a.keys, generations, s.Imports, o.Now), a.search))
+	recordsv1.RegisterSchedulingServiceServer(a.Server, api.NewScheduling(schedule.New(charts, o.Now)))
 	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
 	a.glass = glass.New(a.access, a.keys, o.Now, o.Log)

@@ -21,6 +21,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
@@ -121,6 +122,7 @@ type house struct {
 	client   recordsv1.RecordsServiceClient
 	keys     recordsv1.KeysServiceClient
 	access   recordsv1.AccessServiceClient
+	conn     *grpc.ClientConn
 	address  string
 	web      string // host:port of the FHIR API
 	practice uuid.UUID
@@ -173,9 +175,9 @@ func (h *house) start() {
 	h.app, h.address, h.web = records, records.Server.Addr().String(), records.Server.HTTPAddr().String()
 	conn, err := street.gateway.Dial(h.address, accessv1.Service_SERVICE_RECORDS)
 	require.NoError(h.t, err)
-	h.client = recordsv1.NewRecordsServiceClient(conn)
 	h.keys = recordsv1.NewKeysServiceClient(conn)
 	h.access = recordsv1.NewAccessServiceClient(conn)
+	h.conn, h.client = conn, recordsv1.NewRecordsServiceClient(conn)
 	h.stop = sync.OnceFunc(func() {
 		_ = conn.Close()
 		cancel()

@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -110,7 +111,7 @@ func accesses() []attempt {
 		}),
 		on("CreateAppointment", func(ctx context.Context, c c, f file) (proto.Message, error) {
 			return c.CreateAppointment(ctx, &recordsv1.CreateAppointmentRequest{Parent: f.patient, Appointment: &recordsv1.Appointment{
-				StartTime: timestamppb.Now(), EndTime: timestamppb.Now(),
+				StartTime: timestamppb.Now(), EndTime: timestamppb.New(time.Now().Add(time.Hour)),
 			}})
 		}),
 		on("UpdateAppointment", func(ctx context.Context, c c, f file) (proto.Message, error) {

@@ -73,21 +73,29 @@ func used(t *testing.T) (*house, *user, generator.Facts) {
 	return h, doctor, f
 }
 
-// Nothing of a patient stands in the clear in the tables, the files behind them, the
-// write-ahead log, the outbox or the service's log.
-func TestDH03_NoPlaintextAtRest(t *testing.T) {
-	t.Parallel()
-	h, _, f := used(t)
+// stores are all bytes that a house has on disk: the files of its tables and indexes and the
+// write-ahead log; and its own log.
+func (h *house) stores() map[string][]byte {
+	h.t.Helper()
 	stores := map[string][]byte{"log": []byte(h.log.String())}
+	h.sql("CHECKPOINT")
 	for _, row := range h.sql(`SELECT c.oid::regclass::text, pg_relation_filepath(c.oid) FROM pg_class c
 		WHERE c.relkind IN ('r', 'i', 't') AND pg_relation_filepath(c.oid) IS NOT NULL AND c.oid >= 16384`) {
-		h.sql("CHECKPOINT")
 		stores["file of "+row[0].(string)] = h.sql("SELECT pg_read_binary_file($1)", row[1])[0][0].([]byte)
 	}
 	for _, row := range h.sql("SELECT name FROM pg_ls_waldir()") {
 		name := row[0].(string)
 		stores["WAL "+name] = h.sql("SELECT pg_read_binary_file('pg_wal/' || $1)", name)[0][0].([]byte)
 	}
+	return stores
+}
+
+// Nothing of a patient stands in the clear in the tables, the files behind them, the
+// write-ahead log, the outbox or the service's log.
+func TestDH03_NoPlaintextAtRest(t *testing.T) {
+	t.Parallel()
+	h, _, f := used(t)
+	stores := h.stores()
 	// The search finds what is there in the clear: ids.
 	require.True(t, bytes.Contains(stores["file of documents"], f.Note[:]))
 	require.True(t, bytes.Contains(stores["file of resource_index"], h.practice[:]))

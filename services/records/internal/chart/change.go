@@ -53,6 +53,7 @@ func (c *Chart) Update(ctx context.Context, at Place, etag string, patch func([]
 		var done bool
 		return c.access.Do(ctx, pg.Unit{
 			Practice: v.Practice,
+			Alone:    keep.alone,
 			Queue: func(b *pgx.Batch) {
 				store.ReplaceDocument(b, v, row, &done)
 				keep.queue(b)
@@ -122,9 +123,13 @@ func (c *Chart) Delete(ctx context.Context, at Place, etag string) error {
 		Queue: func(b *pgx.Batch) {
 			store.LockDocument(b, v, at.Type, at.ID, at.Patient, &row, &found)
 			store.DeleteDocument(b, v, at.Type, at.ID, at.Patient, expected, now, &version, &done)
-			if at.Type == fhir.TypePatient {
+			switch at.Type {
+			case fhir.TypePatient:
 				store.HidePatient(b, v.Practice, at.ID, now)
-			} else if index.Has(at.Type) {
+			case fhir.TypeAppointment:
+				store.Vacate(b, v.Practice, at.ID)
+			}
+			if at.Type != fhir.TypePatient && index.Has(at.Type) {
 				store.Unindex(b, v.Practice, at.Type, at.ID, at.Patient)
 			}
 		},

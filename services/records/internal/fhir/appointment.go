@@ -82,8 +82,8 @@ func checkAppointment(a *recordsv1.Appointment) error {
 		return invalid("end_time", "an appointment has both start_time and end_time, or neither")
 	case a.StartTime == nil && !slices.Contains([]string{"proposed", "cancelled", "waitlist"}, a.Status):
 		return invalid("start_time", "only a proposed or cancelled appointment may lack its times")
-	case a.StartTime != nil && a.EndTime.AsTime().Before(a.StartTime.AsTime()):
-		return invalid("end_time", "lies before start_time")
+	case a.StartTime != nil && !a.EndTime.AsTime().After(a.StartTime.AsTime()):
+		return invalid("end_time", "must lie after start_time")
 	}
 	return nil
 }
@@ -132,14 +132,19 @@ func patchPractitioner(e *edit, name string) error {
 func practitionerOf(root gjson.Result) (at int, name string) {
 	at = -1
 	for i, p := range root.Get("participant").Array() {
-		id := p.Get("actor.identifier")
-		if p.Get("actor.type").Str != "Practitioner" || id.Get("system").Str != uriSystem {
-			continue
-		}
-		rest, _ := cutPrefixFold(id.Get("value").Str, urnUUID)
-		if user, ok := ParseUUID(rest); ok {
+		if user, ok := userOf(p); ok {
 			return i, userPrefix + user.String()
 		}
 	}
 	return at, ""
+}
+
+// userOf reads a participant who is a doctor of the practice.
+func userOf(participant gjson.Result) (uuid.UUID, bool) {
+	id := participant.Get("actor.identifier")
+	if participant.Get("actor.type").Str != "Practitioner" || id.Get("system").Str != uriSystem {
+		return uuid.Nil, false
+	}
+	rest, _ := cutPrefixFold(id.Get("value").Str, urnUUID)
+	return ParseUUID(rest)
 }

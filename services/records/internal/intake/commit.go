@@ -2,6 +2,8 @@ package intake
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -10,6 +12,7 @@ import (
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
+	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
@@ -20,12 +23,21 @@ const attempts = 4
 
 // finish is the third stage: it commits the batch and reports on it.
 func (r *run) finish(ctx context.Context, b *batch, report Report) error {
+	var denied []denial // of a plan that was undone: their events are still to be committed
 	for attempt := 1; ; attempt++ {
 		left, err := r.commit(ctx, &b.plan)
-		if err != nil {
+		var full taken
+		switch {
+		case errors.As(err, &full):
+			// Nothing was stored. Without these, the rest is; each turn refuses at least one.
+			left, denied = b.without(full), b.plan.denied
+			attempt--
+		case err != nil:
 			return err
+		default:
+			denied = nil
 		}
-		if len(left) == 0 {
+		if len(left)+len(denied) == 0 {
 			break
 		}
 		if attempt == attempts {
@@ -39,6 +51,7 @@ func (r *run) finish(ctx context.Context, b *batch, report Report) error {
 		if err := r.prepare(ctx, b); err != nil {
 			return err
 		}
+		b.plan.denied = append(b.plan.denied, denied...)
 	}
 	for _, p := range b.problems {
 		r.totals.Refused++
@@ -57,6 +70,7 @@ func (r *run) commit(ctx context.Context, p *plan) ([]item, error) {
 	if len(p.docs) == 0 && len(p.unchanged) == 0 && len(p.denied) == 0 {
 		return nil, nil
 	}
+	var occupied []store.Occupied
 	rows := make([]store.Document, len(p.docs))
 	for i, d := range p.docs {
 		rows[i] = d.row
@@ -74,9 +88,13 @@ func (r *run) commit(ctx context.Context, p *plan) ([]item, error) {
 				store.PutDocuments(b, r.viewer.Practice, rows, now, &done.stored)
 				store.HoldGenerations(b, r.viewer.Practice, &seen)
 				store.Reindex(b, r.viewer.Practice, entries)
+				store.Occupy(b, r.viewer.Practice, p.bookings, &occupied)
 				store.ReadCurrent(b, r.viewer.Practice, refs(p.unchanged), &done.current)
 			},
 			Decide: func() ([]*auditv1.Event, error) {
+				if list := done.taken(p.bookings, occupied); len(list) > 0 {
+					return nil, list
+				}
 				return done.events(evidence.From(ctx), p), index.Check(generations, seen)
 			},
 		})
@@ -103,6 +121,17 @@ type outcome struct {
 	created []uuid.UUID
 	stored  []store.Ref
 	current []store.Current
+}
+
+// taken returns the appointments that were stored and for which the doctor has no time.
+func (o *outcome) taken(bookings []store.Booking, occupied []store.Occupied) taken {
+	var out taken
+	for _, id := range chart.Taken(bookings, occupied) {
+		if slices.Contains(o.stored, store.Ref{Type: fhir.TypeAppointment, ID: id}) {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 func refs(list []planned) []store.Ref {

@@ -24,6 +24,7 @@ type plan struct {
 	patients  []store.NewPatient
 	keys      map[uuid.UUID]keys.Wrapped // of new patients, by patient
 	docs      []planned
+	bookings  []store.Booking
 	unchanged []planned // stored already, as far as prepare could see
 	denied    []denial
 }
@@ -95,6 +96,9 @@ func (r *run) prepare(ctx context.Context, b *batch) error {
 	}
 	for _, it := range b.items {
 		r.decide(b, it, owners[it.patient], current)
+	}
+	if err := r.book(b); err != nil {
+		return err
 	}
 	return r.seal(ctx, &b.plan, owners)
 }

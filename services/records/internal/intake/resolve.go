@@ -27,6 +27,7 @@ const (
 	reasonConflict        = "ENTRY_CONFLICT"
 	reasonCard            = "ENTRY_CARD_NUMBER"
 	reasonMedia           = "ENTRY_MEDIA_REFUSED"
+	reasonTaken           = "ENTRY_SLOT_TAKEN"
 )
 
 // item is an entry whose patient is known.
@@ -85,6 +86,11 @@ func (r *resolver) resolve(e bundle.Entry) (item, error) {
 	report := validate.Resource(t, e.Resource)
 	if len(report.Issues) > 0 {
 		return it, refused(report.Issues[0])
+	}
+	if t == fhir.TypeAppointment {
+		if _, err := fhir.OccupancyOf(e.Resource); err != nil {
+			return it, errTimes
+		}
 	}
 	it.id = fhir.StoreID(r.digest, t, id)
 	switch {

@@ -3,6 +3,7 @@ package interact
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -140,17 +141,37 @@ func (w *set) entries(generations []index.Generation) (out []store.Entry) {
 	return out
 }
 
+// bookings are the places in the calendar of what is stored.
+func (w *set) bookings() (out []store.Booking, err error) {
+	for i, row := range w.rows {
+		if w.changes[i].Kind == policy.Delete {
+			continue
+		}
+		list, err := chart.Bookings(w.practice, row, w.changes[i].JSON, w.now())
+		if err != nil {
+			return nil, &EntryError{i, err}
+		}
+		out = append(out, list...)
+	}
+	return out, nil
+}
+
 func (w *set) write(ctx context.Context, generations []index.Generation) error {
 	now := w.now()
 	entries := w.entries(generations)
+	bookings, err := w.bookings()
+	if err != nil {
+		return err
+	}
 	var seen []store.Generation
+	var occupied []store.Occupied
 	var owners []store.Patient
 	var stored []store.Ref
 	made, ended := make([]bool, len(w.rows)), make([]bool, len(w.rows))
 	versions := make([]int64, len(w.rows))
 	return w.access.Do(ctx, pg.Unit{
 		Practice: w.viewer.Practice,
-		Alone:    len(w.rows) > aloneFrom,
+		Alone:    len(w.rows) > aloneFrom || len(bookings) > 0, // it may wait for others who want the same time
 		Queue: func(b *pgx.Batch) {
 			clear(made) // a group that was rolled back runs again
 			clear(ended)
@@ -160,11 +181,7 @@ func (w *set) write(ctx context.Context, generations []index.Generation) error {
 				switch {
 				case w.changes[i].Kind == policy.Delete:
 					store.DeleteDocument(b, w.viewer, row.Type, row.ID, row.Patient, row.Version-1, now, &versions[i], &ended[i])
-					if row.Type == fhir.TypePatient {
-						store.HidePatient(b, w.viewer.Practice, row.ID, now)
-					} else if index.Has(row.Type) {
-						store.Unindex(b, w.viewer.Practice, row.Type, row.ID, row.Patient)
-					}
+					w.forget(b, row, now)
 				case w.fresh[row.ID] != nil && row.Type == fhir.TypePatient:
 					store.CreatePatient(b, w.viewer.Practice, w.user, w.viewer.Subjects, store.Request{}, row, &made[i])
 				default:
@@ -174,6 +191,7 @@ func (w *set) write(ctx context.Context, generations []index.Generation) error {
 			store.PutDocuments(b, w.viewer.Practice, puts, now, &stored)
 			store.HoldGenerations(b, w.viewer.Practice, &seen)
 			store.Reindex(b, w.viewer.Practice, entries)
+			store.Occupy(b, w.viewer.Practice, bookings, &occupied)
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			if !w.unchanged(owners) {
@@ -187,9 +205,26 @@ func (w *set) write(ctx context.Context, generations []index.Generation) error {
 					return nil, errBusy // somebody was quicker
 				}
 			}
+			if taken := chart.Taken(bookings, occupied); len(taken) > 0 {
+				return nil, &EntryError{w.at(store.Ref{Type: fhir.TypeAppointment, ID: taken[0]}), chart.ErrTaken}
+			}
 			return w.events(ctx), index.Check(generations, seen)
 		},
 	})
+}
+
+// forget takes a deleted document out of index and calendar.
+func (w *set) forget(b *pgx.Batch, row store.Document, now time.Time) {
+	if row.Type == fhir.TypePatient {
+		store.HidePatient(b, w.viewer.Practice, row.ID, now)
+		return
+	}
+	if row.Type == fhir.TypeAppointment {
+		store.Vacate(b, w.viewer.Practice, row.ID)
+	}
+	if index.Has(row.Type) {
+		store.Unindex(b, w.viewer.Practice, row.Type, row.ID, row.Patient)
+	}
 }
 
 // aloneFrom is the size of a set from which on it would hold up others of its group.

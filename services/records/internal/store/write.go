@@ -97,11 +97,12 @@ func DeleteDocument(b *pgx.Batch, v Viewer, resourceType string, id, patient uui
 }
 
 // HidePatient marks a patient deleted whose Patient document is deleted, and
-// takes all of the patient's resources out of the index.
+// takes all of the patient's resources out of index and calendar.
 func HidePatient(b *pgx.Batch, practice, patient uuid.UUID, now time.Time) {
 	const gone = `EXISTS (SELECT FROM documents d WHERE d.practice_id = $1 AND d.type = 'Patient' AND d.id = $2 AND d.deleted)`
 	queue(b, `UPDATE patients SET deleted_at = $3 WHERE practice_id = $1 AND patient_id = $2 AND deleted_at IS NULL AND `+gone, practice, patient, now)
 	queue(b, `DELETE FROM resource_index WHERE practice_id = $1 AND patient_id = $2 AND `+gone, practice, patient)
+	queue(b, `DELETE FROM appointment_cells WHERE practice_id = $1 AND patient_id = $2 AND `+gone, practice, patient)
 }
 
 // notNil keeps a NOT NULL column content.
