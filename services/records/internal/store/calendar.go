@@ -94,7 +94,7 @@ func ListCalendar(b *pgx.Batch, v Viewer, tokens [][]byte, after Moment, limit i
 	many(b, out, func(r pgx.Rows, d *Document) error {
 		at := Dated{}
 		err := r.Scan(&at.Place, &d.Type, &d.ID, &d.Patient, &d.Version, &d.KeyID, &d.Wrapped, &d.Digest,
-			&d.Sealed, &d.Created, &d.Updated, &d.Visible, &d.Deleted)
+			&d.Sealed, &d.Created, &d.Updated, &d.Visible, &d.Glass, &d.Deleted)
 		at.ID = d.ID
 		*places = append(*places, at)
 		return err
