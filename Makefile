@@ -33,7 +33,7 @@ demo: install build ## play the story against the running suite, or a throwaway 
 bench: install build ## measure each figure beside its baseline and print the ratios
 	go run ./tests/bench
 	@echo; echo '(e) and the parts, each with its ratio:'
-	go test -run '^$$' -bench 'Append|Access|FieldOpen|Admit|SignIn|SessionMemory|Backup' $(addprefix ./,$(addsuffix /...,libs/pg libs/transit services/audit services/auth services/backup)) | grep -E '^(Benchmark|ok|FAIL|---)'
+	go test -run '^$$' -bench 'Append|Access|FieldOpen|Rewrap|Admit|SignIn|SessionMemory|Backup' $(addprefix ./,$(addsuffix /...,libs/pg libs/transit services/audit services/auth services/backup)) | grep -E '^(Benchmark|ok|FAIL|---)'
 
 .PHONY: race
 race: install build ## run every test with the race detector
