@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -352,7 +353,9 @@ func TestDTD22_KeysRPCsArePermissionedAndKeptApart(t *testing.T) {
 	} {
 		for _, who := range []*user{nobody, weak} {
 			events := h.since(func() { require.Equal(t, codes.PermissionDenied, status.Code(call(h.as(who))), name) })
-			require.Equal(t, auditv1.Outcome_OUTCOME_DENIED, events[0].GetOutcome(), name)
+			// The jobs that a call before has started leave events of their own meanwhile.
+			events = slices.DeleteFunc(events, func(e *auditv1.Event) bool { return e.GetOutcome() != auditv1.Outcome_OUTCOME_DENIED })
+			require.Len(t, events, 1, name)
 		}
 		if name != "TrimPracticeKey" {
 			require.NoError(t, call(h.as(admin)), name)

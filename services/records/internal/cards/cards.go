@@ -5,6 +5,7 @@
 package cards
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -77,13 +78,16 @@ const (
 	longest  = 19
 )
 
+// uuids are ids in their text form: some have groups of digits alone that pass for a card.
+var uuids = regexp.MustCompile(`(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`)
+
 // In reports whether a text has a card number in it. Digits of every script count,
 // and so do groups that spaces, dashes or points part.
 func In(text string, form Form) bool {
 	if !enoughDigits(text) {
 		return false
 	}
-	for _, run := range runs(text) {
+	for _, run := range runs(uuids.ReplaceAllString(text, "x")) {
 		if run.hasCard(form) {
 			return true
 		}

@@ -85,3 +85,11 @@ func TestDX26_NothingInOnePieceGoesThrough(t *testing.T) {
 		}
 	})
 }
+
+// An id whose groups are digits by chance is no card.
+func TestUUIDsAreNoCards(t *testing.T) {
+	t.Parallel()
+	const id = "adafa39a-3684-5765-9183-35f8c7366ff5"
+	require.False(t, cards.In("urn:uuid:"+id, cards.Any))
+	require.True(t, cards.In(id+" 4111 1111 1111 1111", cards.Any), "what stands beside one is looked at")
+}
