@@ -123,7 +123,9 @@ func TestDTD21_AFileThatChangesIsNotSent(t *testing.T) {
 	g.on(t, "POST /v1/patients:import", func(w http.ResponseWriter, r *http.Request) {
 		if calls.Add(1) == 1 {
 			bad := strings.Replace(lines[2], `"ciphertext":"`, `"ciphertext":"AAAA`, 1)
-			noError(t, os.WriteFile(file, []byte(lines[0]+lines[1]+bad), 0o600))
+			// Renamed over it: what the first request still reads stays what it was.
+			noError(t, os.WriteFile(file+".new", []byte(lines[0]+lines[1]+bad), 0o600))
+			noError(t, os.Rename(file+".new", file))
 			fail(w, http.StatusTooManyRequests, errs.New(errs.KindLimited, "RATE_LIMITED", "too many").WithRetry(time.Millisecond))
 			return
 		}
