@@ -60,12 +60,26 @@ func (c *Caller) Subjects() []uuid.UUID {
 	}
 }
 
+// View is through whose eyes the caller's answers are seen; nobody's where c is nil.
+func (c *Caller) View() access.View {
+	if c == nil {
+		return access.View{}
+	}
+	return access.View{Held: c.Permissions, Purpose: c.Purpose}
+}
+
 type contextKey struct{}
 
 // From returns the verified caller of the request; false in anonymous RPCs and jobs.
 func From(ctx context.Context) (*Caller, bool) {
 	c, ok := ctx.Value(contextKey{}).(*Caller)
 	return c, ok
+}
+
+// ViewOf is the View of the request's caller, nobody's where there is none.
+func ViewOf(ctx context.Context) access.View {
+	c, _ := From(ctx)
+	return c.View()
 }
 
 // With returns a context that carries a verified caller.

@@ -63,10 +63,6 @@ func redact(_ context.Context, c *call, message any) error {
 	if !ok {
 		return nil
 	}
-	var view access.View
-	if c.caller != nil {
-		view = access.View{Held: c.caller.Permissions, Purpose: c.caller.Purpose}
-	}
-	access.Redact(m, view)
+	access.Redact(m, c.caller.View())
 	return nil
 }

@@ -4,15 +4,12 @@
 package api
 
 import (
-	"context"
 	"strings"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
-	"github.com/carekeep/carekeep/libs/access"
-	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
@@ -79,14 +76,6 @@ func request(id string, message proto.Message) (chart.Request, error) {
 		return chart.Request{}, errs.Wrap(err, errs.KindInternal, "INTERNAL", "internal error")
 	}
 	return chart.Request{ID: parsed, Content: append([]byte(message.ProtoReflect().Descriptor().FullName()+"\x00"), content...)}, nil
-}
-
-// viewing is what the caller holds, and what for; nothing where nobody calls.
-func viewing(ctx context.Context) access.View {
-	if c, ok := caller.From(ctx); ok {
-		return access.View{Held: c.Permissions, Purpose: c.Purpose}
-	}
-	return access.View{}
 }
 
 func required(field string) error {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
@@ -119,7 +120,7 @@ func update[T proto.Message](ctx context.Context, c *chart.Chart, at chart.Place
 		return chart.Document{}, errs.New(errs.KindInvalid, "UPDATE_EMPTY", "The update changes nothing: set a field, or name one in the update mask to clear it.").
 			WithField("update_mask", "names no field that can be changed")
 	}
-	if err := policy.CheckWrite(viewing(ctx), in, fields); err != nil {
+	if err := policy.CheckWrite(caller.ViewOf(ctx), in, fields); err != nil {
 		return chart.Document{}, err
 	}
 	return c.Update(ctx, at, etag, func(doc []byte) ([]byte, error) { return patch(doc, in, fields) })

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
@@ -26,7 +27,7 @@ func readable(ctx context.Context, resourceType string) error {
 		return errs.New(errs.KindInvalid, "TYPE_UNKNOWN", "FHIR R4 has no such resource type.").
 			WithField("type", "must be a resource type of FHIR R4, such as Observation")
 	}
-	return policy.CheckRead(viewing(ctx), resourceType)
+	return policy.CheckRead(caller.ViewOf(ctx), resourceType)
 }
 
 func resourceID(ctx context.Context, resourceType, id string) (uuid.UUID, error) {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -20,6 +18,7 @@ import (
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/caller"
+	"github.com/carekeep/carekeep/libs/devkit/samples"
 )
 
 const (
@@ -330,12 +329,10 @@ func TestDC14_FHIRTakesThePermissionsOfTheType(t *testing.T) {
 // transaction, with no byte changed but ids and the references to them.
 func TestFHIRRoundTripOfAllBundles(t *testing.T) {
 	t.Parallel()
-	files := sampleBundles(t)
+	bundles := samples.Bundles(t)
 	h := newHouse(t)
 	u := h.doctor()
-	for i, name := range files {
-		raw, err := os.ReadFile(name)
-		require.NoError(t, err)
+	for i, raw := range bundles {
 		h.mustImport(u, string(raw))
 		gjson.GetBytes(raw, "entry").ForEach(func(n, e gjson.Result) bool {
 			if n.Int()%23 != int64(i) && i != 0 { // every resource of one, some of each
@@ -351,18 +348,6 @@ func TestFHIRRoundTripOfAllBundles(t *testing.T) {
 			h.transacted(u, raw)
 		}
 	}
-}
-
-// sampleBundles are the files of shared/fhir, in a folder above this one.
-func sampleBundles(t *testing.T) []string {
-	t.Helper()
-	for up := "."; len(up) < 40; up = filepath.Join("..", up) {
-		if files, _ := filepath.Glob(filepath.Join(up, "shared", "fhir", "*.json")); len(files) > 0 {
-			return files
-		}
-	}
-	t.Skip("shared/fhir is not beside the project")
-	return nil
 }
 
 // transacted sends a bundle as a transaction and compares all that it made.

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +22,7 @@ import (
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
-	"github.com/carekeep/carekeep/libs/devkit"
+	"github.com/carekeep/carekeep/libs/devkit/samples"
 	"github.com/carekeep/carekeep/libs/errs"
 )
 
@@ -50,16 +48,10 @@ func totals(p *recordsv1.ImportProgress) [4]int64 {
 // The 24 sample patients go in, come back byte for byte, and a second import changes nothing.
 func TestImportOfSamplePatients(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob(filepath.Join(devkit.Root(), "..", "shared", "fhir", "*.json"))
-	require.NoError(t, err)
-	if len(files) == 0 {
-		t.Skip("no sample patients beside the repository; TestImportOfGeneratedPatients covers the way")
-	}
+	bundles := samples.Bundles(t)
 	h := newHouse(t)
 	doctor := h.doctor()
-	for i, file := range files {
-		raw, err := os.ReadFile(file)
-		require.NoError(t, err)
+	for i, raw := range bundles {
 		h.roundTrip(doctor, string(raw))
 		if i == 3 && testing.Short() {
 			return

@@ -22,7 +22,7 @@ type Span struct{ Start, End time.Time }
 // Calendar returns the appointments of a doctor that touch the span, or with the nil
 // doctor those of the practice, of patients whom the caller may see, in order of time.
 func (c *Chart) Calendar(ctx context.Context, doctor uuid.UUID, span Span, page Page) ([]Document, string, error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -47,10 +47,10 @@ func (c *Chart) Calendar(ctx context.Context, doctor uuid.UUID, span Span, page 
 		return nil, "", err
 	}
 	next := ""
-	if shown := fit(rows, page.size()); shown < len(rows) {
+	if shown := Fit(rows, page.size()); shown < len(rows) {
 		rows, next = rows[:shown], momentToken(scope, found[shown-1])
 	}
-	docs, err := c.openAll(ctx, v.Practice, rows)
+	docs, err := c.OpenAll(ctx, v.Practice, rows)
 	return docs, next, err
 }
 
@@ -68,7 +68,7 @@ func parseMoment(token, scope string) (store.Moment, error) {
 
 // Held reports which times of a doctor are taken, and leaves an event that this was asked.
 func (c *Chart) Held(ctx context.Context, doctor uuid.UUID, span Span) (func(Span) bool, error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return nil, err
 	}

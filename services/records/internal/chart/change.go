@@ -19,7 +19,7 @@ import (
 // Update stores the next version of a resource: patch of the document that the
 // etag stands for. The version before stays in the history.
 func (c *Chart) Update(ctx context.Context, at Place, etag string, patch func([]byte) ([]byte, error)) (Document, error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return Document{}, err
 	}
@@ -35,7 +35,7 @@ func (c *Chart) Update(ctx context.Context, at Place, etag string, patch func([]
 	if err != nil {
 		return Document{}, err
 	}
-	was, err := c.open(ctx, v.Practice, old)
+	was, err := c.Open(ctx, v.Practice, old)
 	if err != nil {
 		return Document{}, err
 	}
@@ -62,7 +62,7 @@ func (c *Chart) Update(ctx context.Context, at Place, etag string, patch func([]
 				if !done {
 					return nil, errStale // somebody was quicker
 				}
-				return []*auditv1.Event{evidence.From(ctx).Event(About(at, row.Version), evidence.Digests(old.Digest, row.Digest), throughGlass(old.Glass))}, keep.check()
+				return []*auditv1.Event{evidence.From(ctx).Event(About(at, row.Version), evidence.Digests(old.Digest, row.Digest), ThroughGlass(old.Glass))}, keep.check()
 			},
 		})
 	})
@@ -84,7 +84,7 @@ func (c *Chart) before(ctx context.Context, v store.Viewer, at Place, version in
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
-			event, refusal = judge(ctx, found && known, row.Visible, About(at, 0))
+			event, refusal = Judge(ctx, found && known, row.Visible, About(at, 0))
 			if refusal == nil && row.Version != version {
 				refusal = errStale
 				event = evidence.From(ctx).Event(About(at, 0), evidence.Failure(errStale))
@@ -105,7 +105,7 @@ func (c *Chart) before(ctx context.Context, v store.Viewer, at Place, version in
 // it ends whatever version is current. Deleting a Patient hides all of the patient's
 // resources and takes the patient out of the index.
 func (c *Chart) Delete(ctx context.Context, at Place, etag string) error {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (c *Chart) Delete(ctx context.Context, at Place, etag string) error {
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
-			event, refusal = judge(ctx, found, row.Visible, About(at, version), evidence.Digests(row.Digest, nil))
+			event, refusal = Judge(ctx, found, row.Visible, About(at, version), evidence.Digests(row.Digest, nil))
 			if refusal == nil && !done {
 				refusal = errStale
 				if row.Glass {

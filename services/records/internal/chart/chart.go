@@ -68,8 +68,8 @@ var (
 			WithField("request_id", "was used before with other content")
 )
 
-// view is the caller and what the caller sees.
-func view(ctx context.Context) (*caller.Caller, store.Viewer, error) {
+// View is the caller and what the caller sees.
+func View(ctx context.Context) (*caller.Caller, store.Viewer, error) {
 	c, ok := caller.From(ctx)
 	if !ok {
 		return nil, store.Viewer{}, errs.New(errs.KindUnauthenticated, "NO_CALLER", "The request names no caller.")
@@ -82,9 +82,6 @@ func view(ctx context.Context) (*caller.Caller, store.Viewer, error) {
 	}, nil
 }
 
-// View is the caller and what the caller sees, for operations of other packages on charts.
-func View(ctx context.Context) (*caller.Caller, store.Viewer, error) { return view(ctx) }
-
 // names are the collections of the types that the API offers as typed messages.
 var names = map[string]string{
 	fhir.TypeDocumentReference: "notes",
@@ -93,7 +90,7 @@ var names = map[string]string{
 }
 
 // Collection is how events name the resources of a type; the patient's own
-// document needs no name beside the patient.
+// Bare needs no name beside the patient.
 func Collection(resourceType string) string {
 	if name, ok := names[resourceType]; ok {
 		return name
@@ -118,9 +115,9 @@ func About(at Place, version int64) func(*auditv1.Event) {
 	}
 }
 
-// judge makes the event of an access to what was, or was not, found. The error
+// Judge makes the event of an access to what was, or was not, found. The error
 // is for the client; the event is to be committed in either case.
-func judge(ctx context.Context, found, visible bool, mods ...func(*auditv1.Event)) (*auditv1.Event, error) {
+func Judge(ctx context.Context, found, visible bool, mods ...func(*auditv1.Event)) (*auditv1.Event, error) {
 	rec := evidence.From(ctx)
 	switch {
 	case !found:
@@ -134,8 +131,8 @@ func judge(ctx context.Context, found, visible bool, mods ...func(*auditv1.Event
 // ReasonGlass marks every access that a broken glass alone allowed.
 const ReasonGlass = "BREAK_GLASS"
 
-// throughGlass marks the event of an access where it was one of those.
-func throughGlass(glass bool) func(*auditv1.Event) {
+// ThroughGlass marks the event of an access that a broken glass alone allowed.
+func ThroughGlass(glass bool) func(*auditv1.Event) {
 	return func(e *auditv1.Event) {
 		if glass {
 			e.Reason, e.Risk = ReasonGlass, auditv1.Risk_RISK_HIGH

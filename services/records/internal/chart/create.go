@@ -33,7 +33,7 @@ type Build func(id uuid.UUID, now time.Time) ([]byte, error)
 // CreatePatient stores a new patient with a data key of its own. The care team
 // is the doctor who calls, or the doctors that the staff member acts for.
 func (c *Chart) CreatePatient(ctx context.Context, r Request, build Build) (Document, error) {
-	who, v, err := view(ctx)
+	who, v, err := View(ctx)
 	if err != nil {
 		return Document{}, err
 	}
@@ -73,7 +73,7 @@ func (c *Chart) Create(ctx context.Context, patient uuid.UUID, resourceType stri
 }
 
 func (c *Chart) create(ctx context.Context, at Place, r Request, build Build) (Document, error) {
-	who, v, err := view(ctx)
+	who, v, err := View(ctx)
 	if err != nil {
 		return Document{}, err
 	}
@@ -94,7 +94,7 @@ func (c *Chart) create(ctx context.Context, at Place, r Request, build Build) (D
 	made, err := c.insert(ctx, who, request, row, doc.JSON, func(b *pgx.Batch, done *bool) {
 		store.CreateDocument(b, v, who.User, request, row, done)
 	}, func(rec *evidence.Recorder) []*auditv1.Event {
-		return []*auditv1.Event{created(rec, row, throughGlass(owner.Glass))}
+		return []*auditv1.Event{created(rec, row, ThroughGlass(owner.Glass))}
 	})
 	if err != nil || made != nil {
 		return c.again(ctx, v, made, at.Patient, err)
@@ -103,7 +103,7 @@ func (c *Chart) create(ctx context.Context, at Place, r Request, build Build) (D
 }
 
 func created(rec *evidence.Recorder, row store.Document, mods ...func(*auditv1.Event)) *auditv1.Event {
-	return rec.Event(append(mods, evidence.Action(accessv1.Action_ACTION_CREATE), About(document(row).Place, row.Version), evidence.Digests(nil, row.Digest))...)
+	return rec.Event(append(mods, evidence.Action(accessv1.Action_ACTION_CREATE), About(Bare(row).Place, row.Version), evidence.Digests(nil, row.Digest))...)
 }
 
 // owner reads the patient to whose chart something is added.
@@ -116,7 +116,7 @@ func (c *Chart) owner(ctx context.Context, v store.Viewer, patient uuid.UUID) (s
 		Queue:    func(b *pgx.Batch) { store.ReadPatient(b, v, patient, &owner, &found) },
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
-			if event, refusal = judge(ctx, found, owner.Visible, evidence.Patient(patient)); refusal == nil {
+			if event, refusal = Judge(ctx, found, owner.Visible, evidence.Patient(patient)); refusal == nil {
 				return nil, nil // the change has its own event
 			}
 			return []*auditv1.Event{event}, nil
@@ -155,19 +155,19 @@ func (c *Chart) seal(practice *keys.Practice, key *envelope.Key, row store.Docum
 	if err != nil {
 		return row, Document{}, err
 	}
-	if err := check(practice, row, plain); err != nil {
+	if err := Check(practice, row, plain); err != nil {
 		return row, Document{}, err
 	}
 	row.Digest = practice.Index.Digest(plain)
-	row.Sealed, err = key.Seal(binding(practice.ID, row), plain)
-	doc := document(row)
+	row.Sealed, err = key.Seal(Binding(practice.ID, row), plain)
+	doc := Bare(row)
 	doc.JSON = plain
 	return row, doc, err
 }
 
-// check refuses a document that is no good resource, or that names another patient
+// Check refuses a document that is no good resource, or that names another patient
 // than the one in whose chart it is to stand.
-func check(practice *keys.Practice, row store.Document, plain []byte) error {
+func Check(practice *keys.Practice, row store.Document, plain []byte) error {
 	if own[row.Type] {
 		return nil // no resource of FHIR: who makes it checks it
 	}

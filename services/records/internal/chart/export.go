@@ -32,7 +32,7 @@ func (c *Chart) Each(ctx context.Context, v store.Viewer, patient uuid.UUID, kee
 				kept = append(kept, row)
 			}
 		}
-		docs, err := c.openAll(ctx, v.Practice, kept)
+		docs, err := c.OpenAll(ctx, v.Practice, kept)
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (c *Chart) exportRows(ctx context.Context, v store.Viewer, patient uuid.UUI
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
-			event, refusal = judge(ctx, known, owner.Visible, About(Place{Patient: patient}, 0))
+			event, refusal = Judge(ctx, known, owner.Visible, About(Place{Patient: patient}, 0))
 			if refusal == nil {
 				return nil, nil
 			}

@@ -35,7 +35,7 @@ var errIndexBroken = errs.New(errs.KindDataLoss, "INDEX_BROKEN", "An entry of th
 // of each patient named whom the caller may not see; where there is neither, one tells
 // of the search. A document that does not have the tokens it was found by is DATA_LOSS.
 func (c *Chart) Match(ctx context.Context, criteria Criteria) (hits Hits, err error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return Hits{}, err
 	}
@@ -80,19 +80,19 @@ func (c *Chart) match(ctx context.Context, v store.Viewer, q store.Search, gener
 					return nil, err
 				}
 			}
-			return found(evidence.From(ctx), q.Type, rows[:fit(rows, size)], asked), nil
+			return found(evidence.From(ctx), q.Type, rows[:Fit(rows, size)], asked), nil
 		},
 	})
 	if err != nil {
 		return Hits{}, err
 	}
-	hits := Hits{More: len(rows) > fit(rows, size)}
-	rows = rows[:fit(rows, size)]
+	hits := Hits{More: len(rows) > Fit(rows, size)}
+	rows = rows[:Fit(rows, size)]
 	if len(rows) > 0 {
 		last := rows[len(rows)-1]
 		hits.Last = store.Cursor{Created: last.Updated, ID: last.ID}
 	}
-	if hits.Documents, err = c.openAll(ctx, v.Practice, rows); err != nil {
+	if hits.Documents, err = c.OpenAll(ctx, v.Practice, rows); err != nil {
 		return Hits{}, err
 	}
 	for i, d := range hits.Documents {
@@ -121,7 +121,7 @@ func found(rec *evidence.Recorder, resourceType string, rows []store.Document, a
 		if counts[patient] > 1 || Collection(resourceType) != "" {
 			version = 0 // the event is about a list
 		}
-		mods := []func(*auditv1.Event){evidence.Resource(Collection(resourceType), version), evidence.Count(counts[patient]), throughGlass(glass[patient])}
+		mods := []func(*auditv1.Event){evidence.Resource(Collection(resourceType), version), evidence.Count(counts[patient]), ThroughGlass(glass[patient])}
 		if patient != uuid.Nil {
 			mods = append(mods, evidence.Patient(patient))
 		}

@@ -30,7 +30,7 @@ func (p Page) size() int {
 // List returns a patient's resources of one type, newest first, and the token of
 // the next page, empty at the end.
 func (c *Chart) List(ctx context.Context, patient uuid.UUID, resourceType string, page Page) ([]Document, string, error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -51,8 +51,8 @@ func (c *Chart) List(ctx context.Context, patient uuid.UUID, resourceType string
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
-			event, refusal = judge(ctx, found, owner.Visible, evidence.Patient(patient),
-				evidence.Resource(Collection(resourceType), 0), evidence.Count(fit(rows, page.size())), throughGlass(owner.Glass))
+			event, refusal = Judge(ctx, found, owner.Visible, evidence.Patient(patient),
+				evidence.Resource(Collection(resourceType), 0), evidence.Count(Fit(rows, page.size())), ThroughGlass(owner.Glass))
 			return []*auditv1.Event{event}, nil
 		},
 	})
@@ -63,7 +63,7 @@ func (c *Chart) List(ctx context.Context, patient uuid.UUID, resourceType string
 		return nil, "", err
 	}
 	rows, next := cut(rows, page.size(), scope)
-	docs, err := c.openAll(ctx, v.Practice, rows)
+	docs, err := c.OpenAll(ctx, v.Practice, rows)
 	return docs, next, err
 }
 
@@ -73,7 +73,7 @@ const scopePatients = "patients"
 // ListPatients returns the Patient documents that the caller may see, in the
 // order of their ids.
 func (c *Chart) ListPatients(ctx context.Context, page Page) ([]Document, string, error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -88,7 +88,7 @@ func (c *Chart) ListPatients(ctx context.Context, page Page) ([]Document, string
 		return nil, "", err
 	}
 	rows, next := cut(rows, page.size(), scopePatients)
-	docs, err := c.openAll(ctx, v.Practice, rows)
+	docs, err := c.OpenAll(ctx, v.Practice, rows)
 	return docs, next, err
 }
 
@@ -101,13 +101,13 @@ func (c *Chart) patients(ctx context.Context, v store.Viewer, limit int, queue f
 		Queue:    func(b *pgx.Batch) { queue(b, &rows) },
 		Decide: func() ([]*auditv1.Event, error) {
 			rec := evidence.From(ctx)
-			shown := rows[:fit(rows, limit)]
+			shown := rows[:Fit(rows, limit)]
 			if len(shown) == 0 {
 				return []*auditv1.Event{rec.Event()}, nil
 			}
 			events := make([]*auditv1.Event, len(shown))
 			for i, row := range shown {
-				events[i] = rec.Event(evidence.Patient(row.Patient), evidence.Resource("", row.Version), evidence.Count(1), throughGlass(row.Glass))
+				events[i] = rec.Event(evidence.Patient(row.Patient), evidence.Resource("", row.Version), evidence.Count(1), ThroughGlass(row.Glass))
 			}
 			return events, nil
 		},

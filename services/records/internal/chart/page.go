@@ -18,9 +18,9 @@ const (
 	tokenBytes   = 1 + 4 + 8 + 16
 )
 
-// fit is how many rows a page shows: at most size, and no more than were read with
+// Fit is how many rows a page shows: at most size, and no more than were read with
 // their content.
-func fit(rows []store.Document, size int) int {
+func Fit(rows []store.Document, size int) int {
 	for i, row := range rows {
 		if i == size || row.Sealed == nil {
 			return i
@@ -31,7 +31,7 @@ func fit(rows []store.Document, size int) int {
 
 // cut takes the rows beyond the page off, and makes the token that leads to them.
 func cut(rows []store.Document, size int, scope string) ([]store.Document, string) {
-	size = fit(rows, size)
+	size = Fit(rows, size)
 	if len(rows) <= size {
 		return rows, ""
 	}

@@ -17,7 +17,7 @@ import (
 
 // Read returns the current version of a resource.
 func (c *Chart) Read(ctx context.Context, at Place) (Document, error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return Document{}, err
 	}
@@ -32,7 +32,7 @@ func (c *Chart) readCurrent(ctx context.Context, v store.Viewer, at Place, mods 
 
 // Find returns the current version of a resource whose patient the caller does not name.
 func (c *Chart) Find(ctx context.Context, resourceType string, id uuid.UUID) (Document, error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return Document{}, err
 	}
@@ -44,7 +44,7 @@ func (c *Chart) Find(ctx context.Context, resourceType string, id uuid.UUID) (Do
 // FindVersion returns one version of a resource, current or past, also of one
 // that was deleted since.
 func (c *Chart) FindVersion(ctx context.Context, resourceType string, id uuid.UUID, version int64) (Document, error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return Document{}, err
 	}
@@ -69,7 +69,7 @@ func (c *Chart) read(ctx context.Context, v store.Viewer, at Place, queue func(*
 				where.Patient = row.Patient
 			}
 			var event *auditv1.Event
-			event, refusal = judge(ctx, found, row.Visible, append(mods, About(where, row.Version), throughGlass(row.Glass))...)
+			event, refusal = Judge(ctx, found, row.Visible, append(mods, About(where, row.Version), ThroughGlass(row.Glass))...)
 			return []*auditv1.Event{event}, nil
 		},
 	})
@@ -79,14 +79,14 @@ func (c *Chart) read(ctx context.Context, v store.Viewer, at Place, queue func(*
 	if refusal != nil {
 		return Document{}, refusal
 	}
-	return c.open(ctx, v.Practice, row)
+	return c.Open(ctx, v.Practice, row)
 }
 
-// open unseals a document. The row is committed evidence by now, so nothing here
+// Open unseals a document. The row is committed evidence by now, so nothing here
 // holds a transaction up.
-func (c *Chart) open(ctx context.Context, practice uuid.UUID, row store.Document) (Document, error) {
+func (c *Chart) Open(ctx context.Context, practice uuid.UUID, row store.Document) (Document, error) {
 	if row.Wrapped == "" {
-		return Document{}, c.alarm(ctx, document(row), envelope.ErrBroken)
+		return Document{}, c.alarm(ctx, Bare(row), envelope.ErrBroken)
 	}
 	key, err := c.keys.Get(ctx, practice, wrapped(row))
 	if err != nil {
@@ -96,15 +96,15 @@ func (c *Chart) open(ctx context.Context, practice uuid.UUID, row store.Document
 	return c.unseal(ctx, practice, row, key)
 }
 
-// openAll unseals the documents of a list, with one call of the key service at most.
-func (c *Chart) openAll(ctx context.Context, practice uuid.UUID, rows []store.Document) ([]Document, error) {
+// OpenAll unseals the documents of a list, with one call of the key service at most.
+func (c *Chart) OpenAll(ctx context.Context, practice uuid.UUID, rows []store.Document) ([]Document, error) {
 	if len(rows) == 0 {
 		return nil, nil
 	}
 	list := make([]keys.Wrapped, len(rows))
 	for i, row := range rows {
 		if row.Wrapped == "" {
-			return nil, c.alarm(ctx, document(row), envelope.ErrBroken)
+			return nil, c.alarm(ctx, Bare(row), envelope.ErrBroken)
 		}
 		list[i] = wrapped(row)
 	}
@@ -127,9 +127,9 @@ func (c *Chart) openAll(ctx context.Context, practice uuid.UUID, rows []store.Do
 }
 
 func (c *Chart) unseal(ctx context.Context, practice uuid.UUID, row store.Document, key *envelope.Key) (Document, error) {
-	d := document(row)
+	d := Bare(row)
 	var err error
-	d.JSON, err = key.Open(binding(practice, row), row.Sealed)
+	d.JSON, err = key.Open(Binding(practice, row), row.Sealed)
 	if err != nil {
 		return Document{}, c.alarm(ctx, d, err)
 	}
@@ -150,7 +150,8 @@ func (c *Chart) alarm(ctx context.Context, d Document, broken error) error {
 
 func critical(e *auditv1.Event) { e.Risk = auditv1.Risk_RISK_CRITICAL }
 
-func document(row store.Document) Document {
+// Bare is a stored document without its content.
+func Bare(row store.Document) Document {
 	return Document{
 		Place:   Place{Type: row.Type, Patient: row.Patient, ID: row.ID},
 		Version: row.Version, Created: row.Created.UTC(), Updated: row.Updated.UTC(),
@@ -161,7 +162,8 @@ func wrapped(row store.Document) keys.Wrapped {
 	return keys.Wrapped{ID: row.KeyID, Patient: row.Patient, Blob: row.Wrapped}
 }
 
-func binding(practice uuid.UUID, row store.Document) envelope.Binding {
+// Binding is what the seal of a document is bound to.
+func Binding(practice uuid.UUID, row store.Document) envelope.Binding {
 	return envelope.Binding{
 		Practice: practice, Patient: row.Patient, Type: row.Type, ID: row.ID, Version: row.Version, KeyID: row.KeyID,
 	}

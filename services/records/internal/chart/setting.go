@@ -27,7 +27,7 @@ var own = map[string]bool{TypeWorkingHours: true, TypeBillingSettings: true}
 // Setting reads a setting of the practice for an operation that goes by it and has its own event;
 // found is false where there is none. Who is to see it gets it from Read.
 func (c *Chart) Setting(ctx context.Context, settingType string, id uuid.UUID) (doc Document, found bool, err error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return Document{}, false, err
 	}
@@ -38,7 +38,7 @@ func (c *Chart) Setting(ctx context.Context, settingType string, id uuid.UUID) (
 	if err != nil || !found {
 		return Document{}, false, err
 	}
-	doc, err = c.open(ctx, v.Practice, row)
+	doc, err = c.Open(ctx, v.Practice, row)
 	return doc, true, err
 }
 
@@ -51,7 +51,7 @@ var errThere = errs.New(errs.KindExists, "SETTING_EXISTS", "This was set before:
 // Set stores a setting of the practice: a new one without an etag, otherwise the next version of the
 // one that was read.
 func (c *Chart) Set(ctx context.Context, settingType string, id uuid.UUID, etag string, content []byte) (Document, error) {
-	who, _, err := view(ctx)
+	who, _, err := View(ctx)
 	if err != nil {
 		return Document{}, err
 	}

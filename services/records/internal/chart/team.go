@@ -40,7 +40,7 @@ func (c *Chart) RemoveFromTeam(ctx context.Context, patient, user uuid.UUID) ([]
 // team changes a care team and returns what it is then. Whether the caller may
 // see the patient is read before the change: who leaves a team still sees the result.
 func (c *Chart) team(ctx context.Context, patient uuid.UUID, name string, change func(*pgx.Batch, store.Viewer)) ([]store.Member, error) {
-	_, v, err := view(ctx)
+	_, v, err := View(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +59,8 @@ func (c *Chart) team(ctx context.Context, patient uuid.UUID, name string, change
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
-			event, refusal = judge(ctx, found, owner.Visible, evidence.Patient(patient),
-				evidence.Resource(name, 0), evidence.Count(len(members)), throughGlass(owner.Glass))
+			event, refusal = Judge(ctx, found, owner.Visible, evidence.Patient(patient),
+				evidence.Resource(name, 0), evidence.Count(len(members)), ThroughGlass(owner.Glass))
 			if refusal == nil && owner.Glass && change != nil {
 				refusal = errGlass
 				event = evidence.From(ctx).Event(evidence.Patient(patient), evidence.Resource(name, 0), evidence.Failure(errGlass))

@@ -3,15 +3,13 @@ package fhir_test
 import (
 	"crypto/sha256"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/carekeep/carekeep/libs/devkit"
+	"github.com/carekeep/carekeep/libs/devkit/samples"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 )
 
@@ -58,14 +56,7 @@ func TestStoreIDHidesForeignIDs(t *testing.T) {
 // Every resource of the sample patients names its patient.
 func TestSamplePatients(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob(filepath.Join(devkit.Root(), "..", "shared", "fhir", "*.json"))
-	require.NoError(t, err)
-	if len(files) == 0 {
-		t.Skip("no sample patients beside the repository")
-	}
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		require.NoError(t, err)
+	for _, raw := range samples.Bundles(t) {
 		var b struct {
 			Entry []struct {
 				FullURL  string

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/outcome"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
@@ -144,7 +145,7 @@ func (s *Service) walkable(ctx context.Context, asked string) (types []string, l
 	for _, t := range compartment() {
 		switch {
 		case asked != "" && !slices.Contains(strings.Split(asked, ","), t):
-		case policy.CheckRead(viewing(ctx), t) != nil:
+		case policy.CheckRead(caller.ViewOf(ctx), t) != nil:
 			left = true
 		default:
 			types = append(types, t)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/interact"
 	"github.com/carekeep/carekeep/services/records/policy"
@@ -18,7 +19,7 @@ func (s *Service) Patch(ctx context.Context, r *recordsv1.FhirServicePatchReques
 	case r.GetMatch() == 0:
 		return nil, errMatch
 	}
-	if err := policy.CheckChange(viewing(ctx), policy.Update, r.GetType()); err != nil {
+	if err := policy.CheckChange(caller.ViewOf(ctx), policy.Update, r.GetType()); err != nil {
 		return nil, err
 	}
 	was, err := s.Store.Read(ctx, r.GetType(), parseID(r.GetId()))

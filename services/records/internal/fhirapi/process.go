@@ -11,6 +11,7 @@ import (
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/access"
+	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/outcome"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
@@ -67,7 +68,7 @@ func located(err error) error {
 // permitted asks for what the entry's interaction takes when it comes alone: the rule of its RPC.
 func permitted(ctx context.Context, e entry) error {
 	rule, ok := access.RuleOf(e.rpc)
-	if !ok || !viewing(ctx).Held.Has(rule.GetPermission()) {
+	if !ok || !caller.ViewOf(ctx).Held.Has(rule.GetPermission()) {
 		return errs.New(errs.KindDenied, "PERMISSION_MISSING", "An entry of this kind needs "+rule.GetPermission().String()+".")
 	}
 	return nil

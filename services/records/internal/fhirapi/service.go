@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
-	"github.com/carekeep/carekeep/libs/access"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/outcome"
@@ -42,13 +41,6 @@ type Service struct {
 // New makes the service.
 func New(o Options) *Service { return &Service{Options: o} }
 
-func viewing(ctx context.Context) access.View {
-	if c, ok := caller.From(ctx); ok {
-		return access.View{Held: c.Permissions, Purpose: c.Purpose}
-	}
-	return access.View{}
-}
-
 var errType = errs.New(errs.KindNotFound, "TYPE_UNKNOWN", "FHIR R4 has no such resource type, or none that is stored here.")
 
 // readable checks the type and that the caller may read it; the id is nil where no
@@ -57,7 +49,7 @@ func readable(ctx context.Context, resourceType, id string) (uuid.UUID, error) {
 	if !fhir.Stored(resourceType) {
 		return uuid.Nil, errType
 	}
-	if err := policy.CheckRead(viewing(ctx), resourceType); err != nil {
+	if err := policy.CheckRead(caller.ViewOf(ctx), resourceType); err != nil {
 		return uuid.Nil, err
 	}
 	return parseID(id), nil

@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/envelope"
@@ -78,24 +77,16 @@ func New(access *pg.Access, k *keys.Keys, now func() time.Time, log *slog.Logger
 	return &Glass{access: access, keys: k, now: now, log: log}
 }
 
-func who(ctx context.Context) (*caller.Caller, error) {
-	c, ok := caller.From(ctx)
-	if !ok {
-		return nil, errs.New(errs.KindUnauthenticated, "NO_CALLER", "The request names no caller.")
-	}
-	return c, nil
-}
-
 // Break opens a patient's chart to the caller.
 func (g *Glass) Break(ctx context.Context, patient uuid.UUID, reason string, minutes int) (Opening, error) {
-	c, err := who(ctx)
+	c, v, err := chart.View(ctx)
 	if err != nil {
 		return Opening{}, err
 	}
 	if c.Authenticated.IsZero() || g.now().Sub(c.Authenticated) > FreshFor {
 		return Opening{}, g.refuse(ctx, c, patient, errStale)
 	}
-	owner, err := g.patient(ctx, c, patient)
+	owner, err := g.patient(ctx, c, v, patient)
 	if err != nil {
 		return Opening{}, err
 	}
@@ -115,7 +106,7 @@ func (g *Glass) Break(ctx context.Context, patient uuid.UUID, reason string, min
 	var done bool
 	err = g.access.Do(ctx, pg.Unit{
 		Practice: c.Practice,
-		Queue:    func(b *pgx.Batch) { store.BreakGlass(b, viewer(c), o, minutes, &opened, &done) },
+		Queue:    func(b *pgx.Batch) { store.BreakGlass(b, v, o, minutes, &opened, &done) },
 		Decide: func() ([]*auditv1.Event, error) {
 			if !done {
 				return nil, errMeanwhile
@@ -126,22 +117,15 @@ func (g *Glass) Break(ctx context.Context, patient uuid.UUID, reason string, min
 	return Opening{Opening: opened, Reason: reason}, err
 }
 
-func viewer(c *caller.Caller) store.Viewer {
-	return store.Viewer{
-		Practice: c.Practice, User: c.User, Subjects: c.Subjects(),
-		Whole: c.Permissions.Has(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE),
-	}
-}
-
 // patient reads whose chart is to be opened, and refuses where it may not be.
-func (g *Glass) patient(ctx context.Context, c *caller.Caller, patient uuid.UUID) (store.Patient, error) {
+func (g *Glass) patient(ctx context.Context, c *caller.Caller, v store.Viewer, patient uuid.UUID) (store.Patient, error) {
 	var owner store.Patient
 	var found, designated bool
 	var refusal error
 	err := g.access.Do(ctx, pg.Unit{
 		Practice: c.Practice,
 		Queue: func(b *pgx.Batch) {
-			store.ReadPatient(b, viewer(c), patient, &owner, &found)
+			store.ReadPatient(b, v, patient, &owner, &found)
 			store.ReadDesignated(b, c.Practice, c.User, &designated)
 		},
 		Decide: func() ([]*auditv1.Event, error) {
@@ -184,7 +168,7 @@ func (g *Glass) refuse(ctx context.Context, c *caller.Caller, patient uuid.UUID,
 
 // End closes an opening of the caller's own.
 func (g *Glass) End(ctx context.Context, opening uuid.UUID) (Opening, error) {
-	c, err := who(ctx)
+	c, _, err := chart.View(ctx)
 	if err != nil {
 		return Opening{}, err
 	}

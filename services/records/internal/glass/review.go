@@ -25,7 +25,7 @@ const scopeOpenings = "glassOpenings"
 // List returns openings, newest first, and the token of the next page; without all,
 // those that nobody reviewed.
 func (g *Glass) List(ctx context.Context, all bool, page chart.Page) ([]Opening, string, error) {
-	c, err := who(ctx)
+	c, _, err := chart.View(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -63,7 +63,7 @@ func (g *Glass) List(ctx context.Context, all bool, page chart.Page) ([]Opening,
 
 // Review stores what somebody else than the opener found.
 func (g *Glass) Review(ctx context.Context, opening uuid.UUID, finding recordsv1.GlassFinding) (Opening, error) {
-	c, err := who(ctx)
+	c, _, err := chart.View(ctx)
 	if err != nil {
 		return Opening{}, err
 	}
@@ -201,7 +201,7 @@ func (g *Glass) Watch(ctx context.Context, every time.Duration) {
 
 // Users returns who may break the glass.
 func (g *Glass) Users(ctx context.Context) ([]store.Designated, error) {
-	c, err := who(ctx)
+	c, _, err := chart.View(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +245,7 @@ func (g *Glass) Withdraw(ctx context.Context, user uuid.UUID) error {
 }
 
 func (g *Glass) designation(ctx context.Context, user uuid.UUID, queue func(*pgx.Batch, *caller.Caller), check func(*caller.Caller) error) error {
-	c, err := who(ctx)
+	c, _, err := chart.View(ctx)
 	if err != nil {
 		return err
 	}

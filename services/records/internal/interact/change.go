@@ -78,7 +78,7 @@ func (s *Store) Apply(ctx context.Context, changes []Change) ([]chart.Document, 
 	}
 	// Changes are not made through a broken glass here; the typed API marks those that it allows.
 	v.User = uuid.Nil
-	w := &set{Store: s, changes: changes, view: access.View{Held: c.Permissions, Purpose: c.Purpose}, user: c.User, viewer: v, fresh: map[uuid.UUID]*freshPatient{}}
+	w := &set{Store: s, changes: changes, view: c.View(), user: c.User, viewer: v, fresh: map[uuid.UUID]*freshPatient{}}
 	if w.practice, err = s.keys.Practice(ctx, v.Practice); err != nil {
 		return nil, err
 	}

@@ -14,10 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/mod/sumdb/note"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
-	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -53,20 +52,18 @@ var (
 	errChanged = errs.New(errs.KindConflict, "CHANGED_MEANWHILE", "The patient was changed at the same time: try again.")
 )
 
-// view is the caller and what the caller sees.
+// view is the caller and what the caller sees, but not through a broken glass: what is
+// decided here lasts.
 func view(ctx context.Context) (uuid.UUID, store.Viewer, error) {
-	c, ok := caller.From(ctx)
-	if !ok {
-		return uuid.Nil, store.Viewer{}, errs.New(errs.KindUnauthenticated, "NO_CALLER", "The request names no caller.")
+	c, v, err := chart.View(ctx)
+	switch {
+	case err != nil:
+		return uuid.Nil, v, err
+	case c.Practice == uuid.Nil:
+		return uuid.Nil, v, errs.New(errs.KindPrecondition, "NO_PRACTICE", "This needs a user who belongs to a practice.")
 	}
-	if c.Practice == uuid.Nil {
-		return uuid.Nil, store.Viewer{}, errs.New(errs.KindPrecondition, "NO_PRACTICE", "This needs a user who belongs to a practice.")
-	}
-	return c.User, store.Viewer{
-		Practice: c.Practice,
-		Subjects: c.Subjects(),
-		Whole:    c.Permissions.Has(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE),
-	}, nil
+	v.User = uuid.Nil
+	return c.User, v, nil
 }
 
 // refused turns what the database says about a destruction into what a client sees.

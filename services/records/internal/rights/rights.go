@@ -71,7 +71,7 @@ func caller(ctx context.Context) (actor, error) {
 	}
 	// Not through a broken glass: what a request, a token or an export gives would outlast its hour.
 	v.User = uuid.Nil
-	return actor{viewer: v, user: who.User, view: access.View{Held: who.Permissions, Purpose: who.Purpose}}, nil
+	return actor{viewer: v, user: who.User, view: who.View()}, nil
 }
 
 // kind ties a type of row to its collection in names and events.

@@ -2,26 +2,20 @@ package validate_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
-	"github.com/carekeep/carekeep/libs/devkit"
+	"github.com/carekeep/carekeep/libs/devkit/samples"
 	"github.com/carekeep/carekeep/services/records/internal/fhir/validate"
 )
 
-// samples are the resources of the 24 sample patients.
-func samples(tb testing.TB) []json.RawMessage {
+// resources are the resources of the 24 sample patients.
+func resources(tb testing.TB) []json.RawMessage {
 	tb.Helper()
-	files, err := filepath.Glob(filepath.Join(devkit.Root(), "..", "shared", "fhir", "*.json"))
-	require.NoError(tb, err)
 	var out []json.RawMessage
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		require.NoError(tb, err)
+	for _, raw := range samples.Bundles(tb) {
 		var b struct {
 			Entry []struct{ Resource json.RawMessage }
 		}
@@ -30,9 +24,7 @@ func samples(tb testing.TB) []json.RawMessage {
 			out = append(out, e.Resource)
 		}
 	}
-	if len(out) == 0 {
-		tb.Skip("no sample patients beside the repository")
-	}
+	require.NotEmpty(tb, out)
 	return out
 }
 
@@ -42,13 +34,13 @@ func typeOf(doc []byte) string { return gjson.GetBytes(doc, "resourceType").Str 
 // device number or seed is taken for a card number.
 func TestSamplePatientsAreTaken(t *testing.T) {
 	t.Parallel()
-	for _, doc := range samples(t) {
+	for _, doc := range resources(t) {
 		require.Empty(t, validate.Resource(typeOf(doc), doc).Issues, typeOf(doc))
 	}
 }
 
 func BenchmarkResource(b *testing.B) {
-	docs := samples(b)
+	docs := resources(b)
 	size := 0
 	for _, d := range docs {
 		size += len(d)
