@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -136,12 +137,31 @@ func TestBreakGlassOpensOnePatientForAnHour(t *testing.T) {
 			require.Equal(t, auditv1.Risk_RISK_HIGH, event.GetRisk())
 		}
 	}
+	// FHIR reads are marked as well, and it changes nothing that way.
+	at := "/DocumentReference/" + f.noteID
+	var note fhirAnswer
+	for _, path := range []string{at, at + "/_history", "/Patient/" + lastPart(f.patient) + "/$everything"} {
+		for _, event := range h.since(func() { note = h.fhir(helper, "GET", path, "") }) {
+			if event.GetAction() != accessv1.Action_ACTION_KEY_UNWRAP {
+				require.Equal(t, "BREAK_GLASS", event.GetReason(), path)
+			}
+		}
+		require.Equal(t, http.StatusOK, note.status, note.body)
+	}
+	require.Equal(t, http.StatusNotFound, h.fhir(helper, "DELETE", at, "").status)
+	require.Equal(t, http.StatusOK, h.fhir(owner, "GET", at, "").status)
+	// A request, a token or an export of the patient's rights would outlast the hour.
+	_, err := h.desk().ListRightsRequests(h.as(helper), &recordsv1.ListRightsRequestsRequest{Parent: f.patient})
+	require.Equal(t, codes.NotFound, status.Code(err))
+	_, err = h.desk().ListRightsRequests(h.as(owner), &recordsv1.ListRightsRequestsRequest{Parent: f.patient})
+	require.NoError(t, err)
+
 	marked := h.since(func() { require.Equal(t, codes.OK, read(owner, f.note)) })
 	require.Empty(t, marked[0].GetReason(), "the care team's accesses are not marked")
 
 	// Nobody else, no other patient, no list, and nothing that would outlast the hour.
 	require.Equal(t, codes.NotFound, read(helper, other.note))
-	_, err := h.client.GetPatient(h.as(h.receptionist(helper)), &recordsv1.GetPatientRequest{Name: f.patient})
+	_, err = h.client.GetPatient(h.as(h.receptionist(helper)), &recordsv1.GetPatientRequest{Name: f.patient})
 	require.Equal(t, codes.NotFound, status.Code(err), "not who acts for the helper")
 	list, err := h.client.ListPatients(h.as(helper), &recordsv1.ListPatientsRequest{})
 	require.NoError(t, err)

@@ -53,6 +53,9 @@ func TestDMD05_DX09_APurposeNarrowsWhatIsSeen(t *testing.T) {
 		_, err = h.client.ListResources(ctx, &recordsv1.ListResourcesRequest{Parent: f.patient, Type: "DocumentReference"})
 		require.Equal(t, want, status.Code(err), purpose)
 
+		written := h.fhir(&who, "POST", "/DocumentReference", `{"resourceType":"DocumentReference"}`)
+		require.Equal(t, !sees.raw, written.reason() == "TYPE_NOT_FOR_PURPOSE", written.body)
+
 		_, err = h.client.UpdateNote(ctx, &recordsv1.UpdateNoteRequest{
 			Note:       &recordsv1.Note{Name: f.note, Etag: note.GetEtag(), Text: "overwritten"},
 			UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"text"}},
