@@ -15,12 +15,13 @@ import (
 )
 
 type commands struct {
-	SignIn  signIn      `cmd:"" help:"Open a session at a gateway; the other commands use it."`
-	SignOut signOut     `cmd:"" help:"End the session."`
-	Import  importFiles `cmd:"" help:"Import FHIR bundles."`
-	Audit   audit       `cmd:"" help:"Read, export and verify the log of every access."`
-	Keys    keyCommands `cmd:"" help:"Rotate, rewrap and destroy the practice's keys, and scrub its store."`
-	Backup  backup      `cmd:"" help:"Back up and restore the database cluster."`
+	SignIn  signIn        `cmd:"" help:"Open a session at a gateway; the other commands use it."`
+	SignOut signOut       `cmd:"" help:"End the session."`
+	Import  importFiles   `cmd:"" help:"Import FHIR bundles."`
+	Audit   audit         `cmd:"" help:"Read, export and verify the log of every access."`
+	Keys    keyCommands   `cmd:"" help:"Rotate, rewrap and destroy the practice's keys, and scrub its store."`
+	Index   indexCommands `cmd:"" help:"Rebuild the practice's search index, and measure what it gives away."`
+	Backup  backup        `cmd:"" help:"Back up and restore the database cluster."`
 
 	Certificate certificates `cmd:"" help:"Verify certificates of destruction."`
 }

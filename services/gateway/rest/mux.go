@@ -98,6 +98,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 		recordsv1.RegisterRecordsServiceHandlerClient(ctx, a.mux, records),
 		recordsv1.RegisterLifecycleServiceHandlerClient(ctx, a.mux, recordsv1.NewLifecycleServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		recordsv1.RegisterKeysServiceHandlerClient(ctx, a.mux, recordsv1.NewKeysServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
+		recordsv1.RegisterIndexServiceHandlerClient(ctx, a.mux, recordsv1.NewIndexServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		recordsv1.RegisterRightsServiceHandlerClient(ctx, a.mux, rights),
 		recordsv1.RegisterAccessServiceHandlerClient(ctx, a.mux, recordsv1.NewAccessServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		recordsv1.RegisterSchedulingServiceHandlerClient(ctx, a.mux, recordsv1.NewSchedulingServiceClient(over(accessv1.Service_SERVICE_RECORDS))),

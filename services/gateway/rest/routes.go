@@ -61,6 +61,7 @@ var services = map[accessv1.Service][]protoreflect.FileDescriptor{
 		recordsv1.File_carekeep_records_v1_records_proto,
 		recordsv1.File_carekeep_records_v1_lifecycle_proto,
 		recordsv1.File_carekeep_records_v1_keys_proto,
+		recordsv1.File_carekeep_records_v1_index_proto,
 		recordsv1.File_carekeep_records_v1_rights_proto,
 		recordsv1.File_carekeep_records_v1_access_proto,
 		recordsv1.File_carekeep_records_v1_scheduling_proto,

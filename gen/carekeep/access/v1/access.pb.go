@@ -737,6 +737,9 @@ const (
 	Permission_PERMISSION_KEYS_REWRAP Permission = 232
 	Permission_PERMISSION_KEYS_TRIM   Permission = 233
 	Permission_PERMISSION_STORE_SCRUB Permission = 234
+	// The blind index: how it is made and what it gives away.
+	Permission_PERMISSION_INDEX_READ    Permission = 310
+	Permission_PERMISSION_INDEX_REBUILD Permission = 311
 	// Writing raw FHIR. Each opens its interactions; the type of the resource asks for more
 	// (services/records/policy), and a chart for a place on its care team.
 	Permission_PERMISSION_FHIR_CREATE Permission = 300
@@ -896,6 +899,8 @@ var (
 		232: "PERMISSION_KEYS_REWRAP",
 		233: "PERMISSION_KEYS_TRIM",
 		234: "PERMISSION_STORE_SCRUB",
+		310: "PERMISSION_INDEX_READ",
+		311: "PERMISSION_INDEX_REBUILD",
 		300: "PERMISSION_FHIR_CREATE",
 		301: "PERMISSION_FHIR_UPDATE",
 		302: "PERMISSION_FHIR_DELETE",
@@ -1046,6 +1051,8 @@ var (
 		"PERMISSION_KEYS_REWRAP":               232,
 		"PERMISSION_KEYS_TRIM":                 233,
 		"PERMISSION_STORE_SCRUB":               234,
+		"PERMISSION_INDEX_READ":                310,
+		"PERMISSION_INDEX_REBUILD":             311,
 		"PERMISSION_FHIR_CREATE":               300,
 		"PERMISSION_FHIR_UPDATE":               301,
 		"PERMISSION_FHIR_DELETE":               302,
@@ -1461,7 +1468,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xe1,\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xa8-\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1598,7 +1605,9 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x16PERMISSION_KEYS_ROTATE\x10\xe7\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
 	"\x16PERMISSION_KEYS_REWRAP\x10\xe8\x01\x1a\x04\x98\xb5\x18\f\x12\x1f\n" +
 	"\x14PERMISSION_KEYS_TRIM\x10\xe9\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
-	"\x16PERMISSION_STORE_SCRUB\x10\xea\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
+	"\x16PERMISSION_STORE_SCRUB\x10\xea\x01\x1a\x04\x98\xb5\x18\f\x12 \n" +
+	"\x15PERMISSION_INDEX_READ\x10\xb6\x02\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_INDEX_REBUILD\x10\xb7\x02\x1a\x04\x98\xb5\x18\f\x12!\n" +
 	"\x16PERMISSION_FHIR_CREATE\x10\xac\x02\x1a\x04\x98\xb5\x18\t\x12!\n" +
 	"\x16PERMISSION_FHIR_UPDATE\x10\xad\x02\x1a\x04\x98\xb5\x18\t\x12!\n" +
 	"\x16PERMISSION_FHIR_DELETE\x10\xae\x02\x1a\x04\x98\xb5\x18\t\x12\"\n" +

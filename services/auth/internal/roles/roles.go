@@ -90,6 +90,8 @@ var keyCare = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_KEYS_REWRAP,
 	accessv1.Permission_PERMISSION_KEYS_TRIM,
 	accessv1.Permission_PERMISSION_STORE_SCRUB,
+	accessv1.Permission_PERMISSION_INDEX_READ,
+	accessv1.Permission_PERMISSION_INDEX_REBUILD,
 }
 
 // messaging is what reaches patients, and whether it may.

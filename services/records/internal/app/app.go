@@ -103,6 +103,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	a.search = search.New(charts, a.keys)
 	a.upkeep = upkeep.New(a.pool, a.access, a.keys, a.vault, generations, upkeep.Options{Limits: s.Upkeep, Now: o.Now, Log: o.Log})
 	recordsv1.RegisterKeysServiceServer(a.Server, api.NewKeys(a.upkeep))
+	recordsv1.RegisterIndexServiceServer(a.Server, api.NewIndex(a.upkeep))
 	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(charts, intake.New(a.access, a.keys, generations, s.Imports, o.Now), a.search))
 	recordsv1.RegisterSchedulingServiceServer(a.Server, api.NewScheduling(schedule.New(charts, o.Now)))
 	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)

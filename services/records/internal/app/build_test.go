@@ -1,12 +1,20 @@
 package app_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/index"
 )
@@ -46,27 +54,119 @@ func TestIndexIsBuiltFromWhatIsStored(t *testing.T) {
 	require.EqualValues(t, []any{int64(3), int64(0)}, h.sql("SELECT done, broken FROM index_generations")[0], "the first was not done again")
 }
 
+// rebuild starts the next generation.
+func (h *house) rebuild(r *recordsv1.RebuildSearchIndexRequest) *recordsv1.SearchIndex {
+	h.t.Helper()
+	got, err := h.index.RebuildSearchIndex(h.as(h.admin()), r)
+	require.NoError(h.t, err)
+	return got
+}
+
 // The old generation serves until the switch; what is written meanwhile is in both.
 func TestIndexIsRebuiltUnderWrites(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHouse(t, func(s *settings) { s.Upkeep.PollSeconds = 1 })
 	doctor := h.doctor()
 	before, during, after := uuid.NewString(), uuid.NewString(), uuid.NewString()
 	h.withPhone(doctor, before, 5001)
-	h.tamper(`INSERT INTO index_generations (practice_id, generation, state, format, region, phonetics, created_at)
-		SELECT practice_id, 2, 'BUILDING', $1, 'US', true, now() FROM index_generations`, index.Version)
+	// Nobody works at the build while another has the lock of the upkeep.
+	release := h.idle()
+	got := h.rebuild(&recordsv1.RebuildSearchIndexRequest{})
+	require.Len(t, got.GetGenerations(), 2)
 	h.withPhone(doctor, during, 5002)
 	require.Len(t, h.sql("SELECT FROM resource_index WHERE id = $1", during), 2, "one entry in each generation")
 	for id, form := range map[string]string{before: "phone=5558265001", during: "phone=5558265002"} {
 		require.Equal(t, []string{id}, h.find(doctor, "Patient", form))
 	}
-	h.restart()
+	_, err := h.index.RebuildSearchIndex(h.as(h.admin()), &recordsv1.RebuildSearchIndexRequest{})
+	require.Equal(t, "INDEX_UNFINISHED", errs.ReasonOf(err))
+	release()
 	h.withPhone(doctor, after, 5003)
 	h.built(2)
 	for id, form := range map[string]string{before: "phone=5558265001", during: "phone=5558265002", after: "phone=5558265003"} {
 		require.Equal(t, []string{id}, h.find(doctor, "Patient", form))
 	}
 	require.Empty(t, h.sql("SELECT FROM resource_index WHERE generation <> 2"))
+}
+
+// idle keeps the upkeep from working until the returned function is called.
+func (h *house) idle() (release func()) {
+	h.t.Helper()
+	conn, err := h.db.AdminConn(h.t.Context(), h.database)
+	require.NoError(h.t, err)
+	h.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	require.Eventually(h.t, func() bool {
+		var mine bool
+		return conn.QueryRow(h.t.Context(), "SELECT pg_try_advisory_lock(x'636b7570'::bigint)").Scan(&mine) == nil && mine
+	}, patience, tick)
+	return func() {
+		_, err := conn.Exec(h.t.Context(), "SELECT pg_advisory_unlock_all()")
+		require.NoError(h.t, err)
+	}
+}
+
+// A rebuild is how the key of an index is replaced: the tokens are others, the key is
+// rewrapped like any key, and searches go on after the old version is destroyed.
+func TestDTD20_ARebuiltIndexHasAKeyOfItsOwn(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	doctor, admin, id := h.doctor(), h.admin(), uuid.NewString()
+	h.withPhone(doctor, id, 5001)
+	tokens := func() any { return h.sql("SELECT token FROM resource_index WHERE id = $1", id)[0][0] }
+	first := tokens()
+	events := h.since(func() { h.rebuild(&recordsv1.RebuildSearchIndexRequest{}) })
+	require.True(t, slices.ContainsFunc(events, func(e *auditv1.Event) bool { return e.GetAction() == accessv1.Action_ACTION_KEY_CREATE }))
+	h.built(2)
+	require.NotEqual(t, first, tokens())
+	shown, err := h.index.GetSearchIndex(h.as(admin), &recordsv1.GetSearchIndexRequest{})
+	require.NoError(t, err)
+	require.Len(t, shown.GetGenerations(), 1)
+	require.True(t, shown.GetGenerations()[0].GetOwnKey())
+	require.EqualValues(t, 1, shown.GetGenerations()[0].GetDone())
+
+	wrapped := func() string { return h.sql("SELECT wrapped FROM index_generations")[0][0].(string) }
+	require.True(t, strings.HasPrefix(wrapped(), "vault:v1:"))
+	job, err := h.keys.RotatePracticeKey(h.as(admin), &recordsv1.RotatePracticeKeyRequest{})
+	require.Equal(t, recordsv1.KeyJob_STATE_DONE, h.finished(admin, job, err).GetState())
+	require.True(t, strings.HasPrefix(wrapped(), "vault:v2:"), "an index key is rewrapped too")
+	for _, v := range h.status(admin).GetVersions() {
+		require.EqualValues(t, map[int32]int64{1: 0, 2: 4}[v.GetVersion()], v.GetWrappedKeys(), "two index keys, the directory's and the patient's")
+	}
+	h.pass(36 * 24 * time.Hour)
+	_, err = h.keys.TrimPracticeKey(h.as(admin), &recordsv1.TrimPracticeKeyRequest{})
+	require.NoError(t, err)
+	require.Equal(t, []string{id}, h.find(doctor, "Patient", "phone=5558265001"))
+	h.restart()
+	require.Equal(t, []string{id}, h.find(doctor, "Patient", "phone=5558265001"), "nothing of it was in memory")
+}
+
+// Sounds are indexed where the practice wants them, and not before.
+func TestPhoneticsAreSwitchedOnByThePractice(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	doctor, id := h.doctor(), uuid.NewString()
+	h.mustImport(doctor, bundleOf(fmt.Sprintf(searchable, id)))
+	sounds := func() int {
+		return len(h.sql("SELECT FROM resource_index WHERE index_id = $1", index.SoundBirthDate.ID))
+	}
+	_, _, err := h.page(doctor, "Patient", "phonetic=Smyth&birthdate=1980-02-29")
+	require.Equal(t, "SEARCH_UNSUPPORTED", errs.ReasonOf(err))
+	require.Zero(t, sounds())
+	h.rebuild(&recordsv1.RebuildSearchIndexRequest{Phonetics: proto.Bool(true), Region: "GB"})
+	h.built(2)
+	require.Equal(t, []string{id}, h.find(doctor, "Patient", "phonetic=Smyth&birthdate=1980-02-29"))
+	require.NotZero(t, sounds())
+	// What is not said stays as it is.
+	got := h.rebuild(&recordsv1.RebuildSearchIndexRequest{})
+	last := got.GetGenerations()[len(got.GetGenerations())-1]
+	require.True(t, last.GetPhonetics())
+	require.Equal(t, "GB", last.GetRegion())
+	h.built(3)
+	h.rebuild(&recordsv1.RebuildSearchIndexRequest{Phonetics: proto.Bool(false)})
+	h.built(4)
+	require.Zero(t, sounds())
+	_, err = h.index.RebuildSearchIndex(h.as(h.admin()), &recordsv1.RebuildSearchIndexRequest{Region: "XX"})
+	require.Equal(t, "REGION_UNKNOWN", errs.ReasonOf(err))
 }
 
 // Without a live generation a search says so, and finds no wrong nothing.

@@ -121,6 +121,7 @@ type house struct {
 	settings app.Settings
 	client   recordsv1.RecordsServiceClient
 	keys     recordsv1.KeysServiceClient
+	index    recordsv1.IndexServiceClient
 	access   recordsv1.AccessServiceClient
 	conn     *grpc.ClientConn
 	address  string
@@ -176,6 +177,7 @@ func (h *house) start() {
 	conn, err := street.gateway.Dial(h.address, accessv1.Service_SERVICE_RECORDS)
 	require.NoError(h.t, err)
 	h.keys = recordsv1.NewKeysServiceClient(conn)
+	h.index = recordsv1.NewIndexServiceClient(conn)
 	h.access = recordsv1.NewAccessServiceClient(conn)
 	h.conn, h.client = conn, recordsv1.NewRecordsServiceClient(conn)
 	h.stop = sync.OnceFunc(func() {

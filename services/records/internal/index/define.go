@@ -56,12 +56,20 @@ type Index struct {
 	values map[string]func(gjson.Result) [][]string // by type
 }
 
-// Budget bounds what counting the tokens of an index may tell, from a thousand entries on.
+// Budget bounds what counting the tokens of an index may tell.
 type Budget struct {
-	// TopShare is the largest part of all entries that one token may have.
+	// TopShare is the largest part of all entries that one token may have, from 1,000 entries on.
 	TopShare float64
 	// Documents is how many documents one token may have.
 	Documents int64
+}
+
+// shareFrom is from how many entries on TopShare holds: of few entries each is a large part.
+const shareFrom = 1000
+
+// Exceeded reports whether an index of so many entries, of which the most frequent token has so many, tells more than it may.
+func (b Budget) Exceeded(entries, mostFrequent int64) bool {
+	return mostFrequent > b.Documents || entries >= shareFrom && float64(mostFrequent) > b.TopShare*float64(entries)
 }
 
 // define refuses an index whose tokens could be told by counting them. That is a
@@ -137,6 +145,16 @@ var all = []*Index{
 
 // All returns every index, by id.
 func All() []*Index { return all }
+
+// Of returns the index of an id, which a stored entry has. It panics where there is none.
+func Of(id int16) *Index {
+	for _, x := range all {
+		if x.ID == id {
+			return x
+		}
+	}
+	panic(fmt.Sprintf("index: an entry is of index %d, which there is not", id))
+}
 
 // Indexed returns the types of which any index holds something, sorted.
 func Indexed() []string {

@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -29,8 +30,16 @@ type Settings struct {
 
 // Validate implements config.Validator.
 func (s Settings) Validate() error {
-	if s.Region != "" && phonenumbers.GetCountryCodeForRegion(s.Region) == 0 {
-		return errors.New(`region must be the two letters of a country (ISO 3166-1), as "US"`)
+	if err := CheckRegion(s.Region); err != nil {
+		return fmt.Errorf("region %w", err)
+	}
+	return nil
+}
+
+// CheckRegion refuses a region of which no phone numbers are known. Empty is none.
+func CheckRegion(region string) error {
+	if region != "" && phonenumbers.GetCountryCodeForRegion(region) == 0 {
+		return errors.New(`must be the two letters of a country (ISO 3166-1), as "US"`)
 	}
 	return nil
 }
@@ -61,8 +70,11 @@ func (s *Generations) Region() string { return s.region }
 // errMoved ends a transaction that used generations which are no longer those of the practice.
 var errMoved = errs.New(errs.KindConflict, "INDEX_MOVED", "The search index was switched at the same time: try again.").WithRetry(time.Second)
 
-// errBuilding answers a search while a practice has no live generation yet. What this
-// replica knows may be older than the switch, so it looks once more before it says so.
+// ErrNoPhonetics answers a search by sound in a practice that has not switched it on.
+var ErrNoPhonetics = errs.New(errs.KindInvalid, "SEARCH_UNSUPPORTED", "This practice has no phonetic index: its administrator can switch it on.").
+	WithField("phonetic", "is not switched on in this practice")
+
+// errBuilding answers a search while a practice has no live generation yet.
 var errBuilding = errs.New(errs.KindUnavailable, "INDEX_BUILDING",
 	"The search index of this practice is being built for the first time: try again later.").WithRetry(30 * time.Second)
 
@@ -73,11 +85,12 @@ const attempts = 4
 func (s *Generations) Use(ctx context.Context, practice uuid.UUID, run func([]Generation) error) error {
 	for attempt := 1; ; attempt++ {
 		generations, err := s.Of(ctx, practice)
-		if err != nil {
-			return err
+		if err == nil {
+			err = run(generations)
 		}
-		err = run(generations)
-		stale := errors.Is(err, errMoved) || errors.Is(err, errBuilding) && attempt == 1
+		// What this replica knows may be older than a switch, so it looks once more before it refuses.
+		refused := errors.Is(err, errBuilding) || errors.Is(err, ErrNoPhonetics)
+		stale := errors.Is(err, errMoved) || refused && attempt == 1
 		if !stale || attempt == attempts {
 			return err
 		}
@@ -118,7 +131,7 @@ func (s *Generations) load(ctx context.Context, practice uuid.UUID) ([]store.Gen
 			Number: 1, State: store.GenerationLive, Format: Version, Region: s.region, Created: s.now().UTC().Truncate(time.Microsecond),
 		}
 		err := s.access.Do(ctx, pg.Unit{Practice: practice, Queue: func(b *pgx.Batch) {
-			store.AddGeneration(b, practice, first, nil, &added)
+			store.AddGeneration(b, practice, first, store.NewKey{}, nil, &added)
 			store.ReadGenerations(b, practice, &rows)
 		}})
 		if err != nil {
@@ -139,12 +152,23 @@ func (s *Generations) ready(ctx context.Context, practice uuid.UUID, rows []stor
 	}
 	var out []Generation
 	for _, row := range rows {
-		if row.State != store.GenerationDropping {
-			out = append(out, Generation{
-				Number: row.Number, Live: row.State == store.GenerationLive, tokens: p.Index,
-				Format: Format{Version: row.Format, Region: row.Region, Phonetics: row.Phonetics},
-			})
+		if row.State == store.GenerationDropping {
+			continue
 		}
+		tokens := p.Index
+		if row.Key != uuid.Nil {
+			tokens, err = s.keys.GenerationIndex(ctx, p, row.Key)
+			if errors.Is(err, keys.ErrNoIndexKey) {
+				return nil, errMoved // it was dropped since it was read
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, Generation{
+			Number: row.Number, Live: row.State == store.GenerationLive, tokens: tokens,
+			Format: Format{Version: row.Format, Region: row.Region, Phonetics: row.Phonetics},
+		})
 	}
 	return out, nil
 }

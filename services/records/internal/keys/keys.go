@@ -6,6 +6,7 @@ package keys
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -49,9 +50,13 @@ type Keys struct {
 
 // Practice is what a practice has once.
 type Practice struct {
-	ID        uuid.UUID
+	ID uuid.UUID
+	// Index makes digests, and the tokens of the first generation of the blind index.
 	Index     *envelope.Index
 	Directory Wrapped
+
+	mu      sync.Mutex
+	indexes map[uuid.UUID]*envelope.Index // of later generations, by key
 }
 
 // Wrapped is a stored data key and whose it is; the nil patient is the directory.
@@ -114,17 +119,14 @@ func (k *Keys) load(ctx context.Context, practice uuid.UUID) (*Practice, error) 
 	if err != nil {
 		return nil, err
 	}
-	index := Wrapped{ID: stored.Index.ID, Blob: stored.Index.Wrapped}
-	raw, err := auditedVault{k}.Decrypt(withOwners(ctx, index), envelope.KeyName(practice), []string{index.Blob})
+	x, err := k.openIndex(ctx, practice, stored.Index)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(raw[0])
-	x, err := envelope.NewIndex(raw[0])
-	if err != nil {
-		return nil, fmt.Errorf("index key of the practice: %w", err)
+	p := &Practice{
+		ID: practice, Index: x, Directory: Wrapped{ID: stored.Directory.ID, Blob: stored.Directory.Wrapped},
+		indexes: map[uuid.UUID]*envelope.Index{},
 	}
-	p := &Practice{ID: practice, Index: x, Directory: Wrapped{ID: stored.Directory.ID, Blob: stored.Directory.Wrapped}}
 	k.practices.Set(practice, p)
 	return p, nil
 }

@@ -115,8 +115,7 @@ func (t *tokens) ofPatients(name string, token func(uuid.UUID, pair) []byte) {
 func (t *tokens) ofNames() {
 	v := t.q.values
 	if len(v["phonetic"]) > 0 && !t.g.Format.Phonetics && t.err == nil {
-		t.err = errs.New(errs.KindInvalid, ReasonUnsupported, "This practice has no phonetic index: its administrator can switch it on.").
-			WithField("phonetic", "is not switched on in this practice")
+		t.err = index.ErrNoPhonetics
 		return
 	}
 	for _, births := range v["birthdate"] {

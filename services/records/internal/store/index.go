@@ -34,8 +34,8 @@ type Generation struct {
 	Format    int
 	Region    string
 	Phonetics bool
-	Key       NewKey // its own, where it has one
-	At        Ref    // the document that the build has come to
+	Key       uuid.UUID // its own, nil where it has none
+	At        Ref       // the document that the build has come to
 	Done      int64
 	Broken    int64
 	Total     int64
@@ -52,19 +52,44 @@ const lockKey = `hashtextextended('carekeep.index/' || $1::uuid::text, 0)`
 func ReadGenerations(b *pgx.Batch, practice uuid.UUID, out *[]Generation) {
 	many(b, out, func(r pgx.Rows, g *Generation) error {
 		var key *uuid.UUID
-		var wrapped *string
 		var live *time.Time
-		err := r.Scan(&g.Number, &g.State, &g.Format, &g.Region, &g.Phonetics, &key, &wrapped, &g.At.Type, &g.At.ID,
+		err := r.Scan(&g.Number, &g.State, &g.Format, &g.Region, &g.Phonetics, &key, &g.At.Type, &g.At.ID,
 			&g.Done, &g.Broken, &g.Total, &g.Created, &live)
-		if key != nil && wrapped != nil {
-			g.Key = NewKey{ID: *key, Wrapped: *wrapped}
+		if key != nil {
+			g.Key = *key
 		}
 		if live != nil {
 			g.Live = *live
 		}
 		return err
-	}, `SELECT generation, state, format, region, phonetics, key_id, wrapped, at_type, at_id, done, broken, total, created_at, live_at
+	}, `SELECT generation, state, format, region, phonetics, key_id, at_type, at_id, done, broken, total, created_at, live_at
 		FROM index_generations WHERE practice_id = $1 ORDER BY generation`, practice)
+}
+
+// ReadIndexKey reads the wrapped key of a generation.
+func ReadIndexKey(b *pgx.Batch, practice, key uuid.UUID, wrapped *string, found *bool) {
+	one(b, found, func(r pgx.Rows) error { return r.Scan(wrapped) },
+		`SELECT wrapped FROM index_generations WHERE practice_id = $1 AND key_id = $2`, practice, key)
+}
+
+// UnfinishedIndexes reads the practices whose index is built or dropped. It is for the nil practice, as whom the schedule reads.
+func UnfinishedIndexes(b *pgx.Batch, limit int, out *[]uuid.UUID) {
+	many(b, out, func(r pgx.Rows, id *uuid.UUID) error { return r.Scan(id) },
+		`SELECT DISTINCT practice_id FROM index_generations WHERE state <> 'LIVE' LIMIT $1`, limit)
+}
+
+// IndexCount is what can be counted of an index in one generation.
+type IndexCount struct {
+	Index                         int16
+	Entries, Tokens, MostFrequent int64
+}
+
+// CountIndex counts the entries and tokens of a generation, by index.
+func CountIndex(b *pgx.Batch, practice uuid.UUID, generation int32, out *[]IndexCount) {
+	many(b, out, func(r pgx.Rows, c *IndexCount) error { return r.Scan(&c.Index, &c.Entries, &c.Tokens, &c.MostFrequent) },
+		`SELECT index_id, sum(n)::bigint, count(*), max(n) FROM (
+			SELECT token, index_id, count(*) AS n FROM resource_index WHERE practice_id = $1 AND generation = $2 GROUP BY 1, 2) t
+		GROUP BY 1 ORDER BY 1`, practice, generation)
 }
 
 // HoldGenerations keeps the generations as they are until the transaction ends, and
@@ -79,12 +104,12 @@ func LockGenerations(b *pgx.Batch, practice uuid.UUID) {
 	queue(b, `SELECT pg_advisory_xact_lock(`+lockKey+`)`, practice)
 }
 
-// AddGeneration adds a generation, unless one of the number is there or another is being built.
-func AddGeneration(b *pgx.Batch, practice uuid.UUID, g Generation, types []string, done *bool) {
+// AddGeneration adds a generation, unless one of the number is there or another is being built. A key with the nil id is none.
+func AddGeneration(b *pgx.Batch, practice uuid.UUID, g Generation, own NewKey, types []string, done *bool) {
 	var key *uuid.UUID
 	var wrapped *string
-	if g.Key.ID != uuid.Nil {
-		key, wrapped = &g.Key.ID, &g.Key.Wrapped
+	if own.ID != uuid.Nil {
+		key, wrapped = &own.ID, &own.Wrapped
 	}
 	var live *time.Time
 	if g.State == GenerationLive {

@@ -74,7 +74,8 @@ func CountWraps(b *pgx.Batch, practice uuid.UUID, out *[]WrapCount) {
 	many(b, out, func(r pgx.Rows, c *WrapCount) error { return r.Scan(&c.Version, &c.Keys) },
 		`SELECT coalesce(substring(wrapped FROM '^vault:v([0-9]{1,9}):')::integer, 0), count(*)
 		FROM (SELECT wrapped FROM data_keys WHERE practice_id = $1
-			UNION ALL SELECT wrapped FROM practice_keys WHERE practice_id = $1) w GROUP BY 1 ORDER BY 1`, practice)
+			UNION ALL SELECT wrapped FROM practice_keys WHERE practice_id = $1
+			UNION ALL SELECT wrapped FROM index_generations WHERE practice_id = $1 AND wrapped IS NOT NULL) w GROUP BY 1 ORDER BY 1`, practice)
 }
 
 // DataKeyFigures sums a practice's data keys up.

@@ -31,15 +31,6 @@ type building struct {
 	generation store.Generation
 }
 
-// unbuilt notes whether the practice has a generation of the index that is built or dropped.
-func (u *Upkeep) unbuilt(ctx context.Context, practice uuid.UUID) error {
-	g, err := u.unfinished(ctx, practice)
-	if err == nil && g != nil {
-		u.builds[practice] = true
-	}
-	return err
-}
-
 func (u *Upkeep) unfinished(ctx context.Context, practice uuid.UUID) (*store.Generation, error) {
 	var rows []store.Generation
 	err := u.access.Do(ctx, pg.Unit{Practice: practice, Queue: func(b *pgx.Batch) { store.ReadGenerations(b, practice, &rows) }})
@@ -54,7 +45,7 @@ func (u *Upkeep) unfinished(ctx context.Context, practice uuid.UUID) (*store.Gen
 	return nil, nil
 }
 
-// build gives the index of a practice a turn, and forgets the practice once nothing is left to do.
+// build gives the index of a practice a turn.
 func (u *Upkeep) build(ctx context.Context, practice uuid.UUID) error {
 	ctx = jobContext(ctx, practice, "BuildIndex", accessv1.Action_ACTION_UPDATE)
 	var p *keys.Practice
@@ -66,7 +57,6 @@ func (u *Upkeep) build(ctx context.Context, practice uuid.UUID) error {
 			return err
 		}
 		if g == nil {
-			delete(u.builds, practice)
 			return nil
 		}
 		if g.State == store.GenerationDropping {

@@ -2,7 +2,6 @@ package upkeep
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -94,9 +93,13 @@ func (u *Upkeep) work(ctx context.Context) error {
 	return nil
 }
 
-// buildAll gives the index of each practice where one is built a turn.
+// buildAll gives the index of each practice where one is built or dropped a turn.
 func (u *Upkeep) buildAll(ctx context.Context) error {
-	for practice := range u.builds {
+	var practices []uuid.UUID
+	if err := u.access.Do(ctx, pg.Unit{Queue: func(b *pgx.Batch) { store.UnfinishedIndexes(b, manyJobs, &practices) }}); err != nil {
+		return err
+	}
+	for _, practice := range practices {
 		if err := u.build(ctx, practice); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -117,7 +120,7 @@ func (u *Upkeep) sweep(ctx context.Context) error {
 			return err
 		}
 		for _, practice := range list {
-			if err := errors.Join(u.unbuilt(ctx, practice), u.due(ctx, practice)); err != nil {
+			if err := u.due(ctx, practice); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}

@@ -54,7 +54,6 @@ type Upkeep struct {
 	scrubs  *rate.Limiter
 	wake    chan struct{}
 	swept   time.Time
-	builds  map[uuid.UUID]bool // practices whose index is built or dropped; of the leader alone
 }
 
 // New makes an Upkeep; Run starts it.
@@ -66,7 +65,6 @@ func New(pool *pgxpool.Pool, access *pg.Access, k *keys.Keys, vault Vault, x *in
 		reseals: rate.NewLimiter(rate.Limit(limits.ResealPerSecond), resealBatch),
 		scrubs:  rate.NewLimiter(rate.Limit(limits.ScrubPerSecond), scrubBatch),
 		wake:    make(chan struct{}, 1),
-		builds:  map[uuid.UUID]bool{},
 	}
 }
 
