@@ -316,6 +316,10 @@ const (
 	Action_ACTION_BREAK_GLASS Action = 29
 	// An emergency opening that somebody else looks at afterwards.
 	Action_ACTION_GLASS_REVIEW Action = 30
+	// A patient who is referred to another doctor, and what becomes of it.
+	Action_ACTION_REFERRAL_CHANGE Action = 31
+	// A patient whose accesses are watched more closely, or not any more.
+	Action_ACTION_WATCH_CHANGE Action = 32
 )
 
 // Enum value maps for Action.
@@ -362,49 +366,53 @@ var (
 		43: "ACTION_DISCLOSE",
 		29: "ACTION_BREAK_GLASS",
 		30: "ACTION_GLASS_REVIEW",
+		31: "ACTION_REFERRAL_CHANGE",
+		32: "ACTION_WATCH_CHANGE",
 	}
 	Action_value = map[string]int32{
-		"ACTION_UNSPECIFIED":    0,
-		"ACTION_READ":           1,
-		"ACTION_LIST":           2,
-		"ACTION_SEARCH":         3,
-		"ACTION_CREATE":         4,
-		"ACTION_UPDATE":         5,
-		"ACTION_DELETE":         6,
-		"ACTION_IMPORT":         7,
-		"ACTION_EXPORT":         8,
-		"ACTION_SIGN_IN":        9,
-		"ACTION_SIGN_OUT":       10,
-		"ACTION_ADMIT":          11,
-		"ACTION_FACTOR_CHANGE":  12,
-		"ACTION_SESSION_CHANGE": 13,
-		"ACTION_ROLE_CHANGE":    14,
-		"ACTION_KEY_CREATE":     15,
-		"ACTION_KEY_UNWRAP":     16,
-		"ACTION_BACKUP":         17,
-		"ACTION_RESTORE":        18,
-		"ACTION_VERIFY":         19,
-		"ACTION_CONSENT_CHANGE": 20,
-		"ACTION_MESSAGE_SEND":   21,
-		"ACTION_BLOCK_CHANGE":   22,
-		"ACTION_GRANT_CHANGE":   23,
-		"ACTION_DEVICE_CHANGE":  24,
-		"ACTION_POLICY_CHANGE":  25,
-		"ACTION_ACCOUNT_CHANGE": 26,
-		"ACTION_CERTIFY":        27,
-		"ACTION_ALERT":          28,
-		"ACTION_HOLD_CHANGE":    38,
-		"ACTION_ERASE":          39,
-		"ACTION_ERASURE_CHANGE": 40,
-		"ACTION_KEY_ROTATE":     34,
-		"ACTION_KEY_REWRAP":     35,
-		"ACTION_KEY_DESTROY":    36,
-		"ACTION_KEY_RESEAL":     37,
-		"ACTION_EXIT":           41,
-		"ACTION_RIGHTS_CHANGE":  42,
-		"ACTION_DISCLOSE":       43,
-		"ACTION_BREAK_GLASS":    29,
-		"ACTION_GLASS_REVIEW":   30,
+		"ACTION_UNSPECIFIED":     0,
+		"ACTION_READ":            1,
+		"ACTION_LIST":            2,
+		"ACTION_SEARCH":          3,
+		"ACTION_CREATE":          4,
+		"ACTION_UPDATE":          5,
+		"ACTION_DELETE":          6,
+		"ACTION_IMPORT":          7,
+		"ACTION_EXPORT":          8,
+		"ACTION_SIGN_IN":         9,
+		"ACTION_SIGN_OUT":        10,
+		"ACTION_ADMIT":           11,
+		"ACTION_FACTOR_CHANGE":   12,
+		"ACTION_SESSION_CHANGE":  13,
+		"ACTION_ROLE_CHANGE":     14,
+		"ACTION_KEY_CREATE":      15,
+		"ACTION_KEY_UNWRAP":      16,
+		"ACTION_BACKUP":          17,
+		"ACTION_RESTORE":         18,
+		"ACTION_VERIFY":          19,
+		"ACTION_CONSENT_CHANGE":  20,
+		"ACTION_MESSAGE_SEND":    21,
+		"ACTION_BLOCK_CHANGE":    22,
+		"ACTION_GRANT_CHANGE":    23,
+		"ACTION_DEVICE_CHANGE":   24,
+		"ACTION_POLICY_CHANGE":   25,
+		"ACTION_ACCOUNT_CHANGE":  26,
+		"ACTION_CERTIFY":         27,
+		"ACTION_ALERT":           28,
+		"ACTION_HOLD_CHANGE":     38,
+		"ACTION_ERASE":           39,
+		"ACTION_ERASURE_CHANGE":  40,
+		"ACTION_KEY_ROTATE":      34,
+		"ACTION_KEY_REWRAP":      35,
+		"ACTION_KEY_DESTROY":     36,
+		"ACTION_KEY_RESEAL":      37,
+		"ACTION_EXIT":            41,
+		"ACTION_RIGHTS_CHANGE":   42,
+		"ACTION_DISCLOSE":        43,
+		"ACTION_BREAK_GLASS":     29,
+		"ACTION_GLASS_REVIEW":    30,
+		"ACTION_REFERRAL_CHANGE": 31,
+		"ACTION_WATCH_CHANGE":    32,
 	}
 )
 
@@ -767,6 +775,11 @@ const (
 	Permission_PERMISSION_GLASS_BREAK     Permission = 210
 	Permission_PERMISSION_GLASS_REVIEW    Permission = 211
 	Permission_PERMISSION_GLASS_DESIGNATE Permission = 212
+	// Referrals of patients to other doctors of the practice.
+	Permission_PERMISSION_REFERRALS_CREATE   Permission = 213
+	Permission_PERMISSION_REFERRALS_LIST     Permission = 214
+	Permission_PERMISSION_REFERRALS_DECIDE   Permission = 215
+	Permission_PERMISSION_REFERRALS_WITHDRAW Permission = 216
 )
 
 // Enum value maps for Permission.
@@ -922,6 +935,10 @@ var (
 		210: "PERMISSION_GLASS_BREAK",
 		211: "PERMISSION_GLASS_REVIEW",
 		212: "PERMISSION_GLASS_DESIGNATE",
+		213: "PERMISSION_REFERRALS_CREATE",
+		214: "PERMISSION_REFERRALS_LIST",
+		215: "PERMISSION_REFERRALS_DECIDE",
+		216: "PERMISSION_REFERRALS_WITHDRAW",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":               0,
@@ -1074,6 +1091,10 @@ var (
 		"PERMISSION_GLASS_BREAK":               210,
 		"PERMISSION_GLASS_REVIEW":              211,
 		"PERMISSION_GLASS_DESIGNATE":           212,
+		"PERMISSION_REFERRALS_CREATE":          213,
+		"PERMISSION_REFERRALS_LIST":            214,
+		"PERMISSION_REFERRALS_DECIDE":          215,
+		"PERMISSION_REFERRALS_WITHDRAW":        216,
 	}
 )
 
@@ -1401,7 +1422,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\x92\a\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xc7\a\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1444,7 +1465,9 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x14ACTION_RIGHTS_CHANGE\x10*\x12\x13\n" +
 	"\x0fACTION_DISCLOSE\x10+\x12\x16\n" +
 	"\x12ACTION_BREAK_GLASS\x10\x1d\x12\x17\n" +
-	"\x13ACTION_GLASS_REVIEW\x10\x1e*\x8e\x01\n" +
+	"\x13ACTION_GLASS_REVIEW\x10\x1e\x12\x1a\n" +
+	"\x16ACTION_REFERRAL_CHANGE\x10\x1f\x12\x17\n" +
+	"\x13ACTION_WATCH_CHANGE\x10 *\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1468,7 +1491,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xa8-\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xc8.\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1628,7 +1651,11 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\"PERMISSION_PATIENT_CONSENTS_RECORD\x10\x90\x02\x1a\x04\x98\xb5\x18\x05\x12!\n" +
 	"\x16PERMISSION_GLASS_BREAK\x10\xd2\x01\x1a\x04\x98\xb5\x18\x05\x12\"\n" +
 	"\x17PERMISSION_GLASS_REVIEW\x10\xd3\x01\x1a\x04\x98\xb5\x18\f\x12%\n" +
-	"\x1aPERMISSION_GLASS_DESIGNATE\x10\xd4\x01\x1a\x04\x98\xb5\x18\f:N\n" +
+	"\x1aPERMISSION_GLASS_DESIGNATE\x10\xd4\x01\x1a\x04\x98\xb5\x18\f\x12&\n" +
+	"\x1bPERMISSION_REFERRALS_CREATE\x10\xd5\x01\x1a\x04\x98\xb5\x18\x05\x12$\n" +
+	"\x19PERMISSION_REFERRALS_LIST\x10\xd6\x01\x1a\x04\x98\xb5\x18\x05\x12&\n" +
+	"\x1bPERMISSION_REFERRALS_DECIDE\x10\xd7\x01\x1a\x04\x98\xb5\x18\x05\x12(\n" +
+	"\x1dPERMISSION_REFERRALS_WITHDRAW\x10\xd8\x01\x1a\x04\x98\xb5\x18\x05:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

@@ -215,6 +215,10 @@ var doctor = set(self, staffing, careTeam, appointments, messaging, patientRight
 	accessv1.Permission_PERMISSION_PATIENTS_NATIONAL_ID_READ,
 	accessv1.Permission_PERMISSION_PATIENTS_CONTACT_READ,
 	accessv1.Permission_PERMISSION_GLASS_BREAK,
+	accessv1.Permission_PERMISSION_REFERRALS_CREATE,
+	accessv1.Permission_PERMISSION_REFERRALS_LIST,
+	accessv1.Permission_PERMISSION_REFERRALS_DECIDE,
+	accessv1.Permission_PERMISSION_REFERRALS_WITHDRAW,
 
 	accessv1.Permission_PERMISSION_NOTES_READ,
 	accessv1.Permission_PERMISSION_NOTES_LIST,

@@ -29,6 +29,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/interact"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/life"
+	"github.com/carekeep/carekeep/services/records/internal/referral"
 	"github.com/carekeep/carekeep/services/records/internal/rights"
 	"github.com/carekeep/carekeep/services/records/internal/schedule"
 	"github.com/carekeep/carekeep/services/records/internal/search"
@@ -110,6 +111,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
 	a.glass = glass.New(a.access, a.keys, o.Now, o.Log)
 	recordsv1.RegisterAccessServiceServer(a.Server, api.NewAccess(a.glass))
+	recordsv1.RegisterReferralServiceServer(a.Server, api.NewReferrals(referral.New(a.access, a.keys, o.Now)))
 	a.rights = rights.New(a.access, a.keys, charts, o.Now)
 	recordsv1.RegisterRightsServiceServer(a.Server, api.NewRights(a.rights))
 	if err := a.serveFHIR(ctx, s.FHIR, charts, generations, o.Now); err != nil {

@@ -344,6 +344,7 @@ var patientTables = map[string]string{
 	"care_team": "erased", "data_keys": "erased", "document_history": "erased", "documents": "erased", "legal_holds": "erased",
 	"resource_index": "erased", "patients": "erased", "patient_tokens": "erased", "rights_rows": "erased", "rights_notices": "erased",
 	"appointment_cells": "erased",
+	"referrals":         "erased",
 	"glass_openings":    "erased", "glass_users": "nobody's: the practice's",
 	"requests":      "erased, by the resources that they made",
 	"erasures":      "kept: the decision and its certificate, without any data of the patient",

@@ -114,7 +114,7 @@ func (c *Chart) Delete(ctx context.Context, at Place, etag string) error {
 		return err
 	}
 	var row store.Document
-	var found, done bool
+	var found, done, treated bool
 	var version int64
 	var refusal error
 	now := c.now()
@@ -122,6 +122,7 @@ func (c *Chart) Delete(ctx context.Context, at Place, etag string) error {
 		Practice: v.Practice,
 		Queue: func(b *pgx.Batch) {
 			store.LockDocument(b, v, at.Type, at.ID, at.Patient, &row, &found)
+			store.ReadTreated(b, v, at.Patient, &treated)
 			store.DeleteDocument(b, v, at.Type, at.ID, at.Patient, expected, now, &version, &done)
 			switch at.Type {
 			case fhir.TypePatient:
@@ -137,9 +138,11 @@ func (c *Chart) Delete(ctx context.Context, at Place, etag string) error {
 			var event *auditv1.Event
 			event, refusal = Judge(ctx, found, row.Visible, About(at, version), evidence.Digests(row.Digest, nil))
 			if refusal == nil && !done {
-				refusal = errStale
-				if row.Glass {
+				switch refusal = errStale; {
+				case row.Glass:
 					refusal = errGlass
+				case at.Type == fhir.TypePatient && !treated:
+					refusal = errReferred
 				}
 				event = evidence.From(ctx).Event(About(at, 0), evidence.Failure(refusal))
 			}

@@ -144,6 +144,10 @@ func ThroughGlass(glass bool) func(*auditv1.Event) {
 var errGlass = errs.New(errs.KindDenied, "NOT_THROUGH_GLASS",
 	"This chart is open to you for an emergency only: nothing is deleted in it, and its care team stays as it is.")
 
+// errReferred: a referral ends, and what these do would not.
+var errReferred = errs.New(errs.KindDenied, "NOT_THROUGH_REFERRAL",
+	"This patient is referred to you: the care team is for its members to change, and the chart for them to delete.")
+
 func failed(o auditv1.Outcome, reason string) func(*auditv1.Event) {
 	return evidence.Outcome(o, errs.KindNotFound.Code(), reason)
 }

@@ -45,7 +45,7 @@ func (c *Chart) team(ctx context.Context, patient uuid.UUID, name string, change
 		return nil, err
 	}
 	var owner store.Patient
-	var found bool
+	var found, treated bool
 	var members []store.Member
 	var refusal error
 	err = c.access.Do(ctx, pg.Unit{
@@ -53,6 +53,7 @@ func (c *Chart) team(ctx context.Context, patient uuid.UUID, name string, change
 		Queue: func(b *pgx.Batch) {
 			store.ReadPatient(b, v, patient, &owner, &found)
 			if change != nil {
+				store.ReadTreated(b, v, patient, &treated)
 				change(b, v)
 			}
 			store.ReadTeam(b, v.Practice, patient, &members)
@@ -61,9 +62,11 @@ func (c *Chart) team(ctx context.Context, patient uuid.UUID, name string, change
 			var event *auditv1.Event
 			event, refusal = Judge(ctx, found, owner.Visible, evidence.Patient(patient),
 				evidence.Resource(name, 0), evidence.Count(len(members)), ThroughGlass(owner.Glass))
-			if refusal == nil && owner.Glass && change != nil {
-				refusal = errGlass
-				event = evidence.From(ctx).Event(evidence.Patient(patient), evidence.Resource(name, 0), evidence.Failure(errGlass))
+			if refusal == nil && change != nil && !treated {
+				if refusal = errReferred; owner.Glass {
+					refusal = errGlass
+				}
+				event = evidence.From(ctx).Event(evidence.Patient(patient), evidence.Resource(name, 0), evidence.Failure(refusal))
 			}
 			return []*auditv1.Event{event}, nil
 		},

@@ -118,11 +118,16 @@ const patientDocuments = `JOIN documents d ON d.practice_id = $1 AND d.type = 'P
 // patients lets the planner merge from the practice's first patient on.
 const listPatients = `SELECT ` + documentColumns + ` FROM (
 	SELECT DISTINCT c.patient_id FROM unnest(` + subjects + `) AS s(user_id) CROSS JOIN LATERAL (
-		SELECT c.patient_id FROM care_team c
-		WHERE c.practice_id = $1 AND c.user_id = s.user_id AND c.patient_id > $4 AND ` + current + `
-		  AND (SELECT q.deleted_at IS NULL FROM patients q WHERE q.practice_id = $1 AND q.patient_id = c.patient_id)
-		ORDER BY c.patient_id LIMIT $5) c
+		(SELECT c.patient_id FROM care_team c
+		WHERE c.practice_id = $1 AND c.user_id = s.user_id AND c.patient_id > $4 AND ` + current + nextPatients + `)
+		UNION
+		(SELECT c.patient_id FROM referrals c
+		WHERE c.practice_id = $1 AND c.to_user = s.user_id AND c.patient_id > $4 AND ` + inForce + nextPatients + `)) c
 	ORDER BY c.patient_id LIMIT $5) m ` + patientDocuments + ` ORDER BY d.id`
+
+const nextPatients = `
+		  AND (SELECT q.deleted_at IS NULL FROM patients q WHERE q.practice_id = $1 AND q.patient_id = c.patient_id)
+		ORDER BY c.patient_id LIMIT $5`
 
 const listAllPatients = `SELECT ` + documentColumns + ` FROM (
 	SELECT q.patient_id FROM patients q

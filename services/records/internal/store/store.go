@@ -32,13 +32,19 @@ type Viewer struct {
 const (
 	subjects = `($3::uuid[])[2:]`
 
-	// entitled is true where the viewer may see patient p as the care team or the whole
+	// treated is true where the viewer may see patient p as the care team or the whole
 	// practice may. The directory, the nil patient, is everybody's.
-	entitled = `($2::boolean OR p.patient_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
+	treated = `($2::boolean OR p.patient_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
 	SELECT FROM care_team c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.user_id = ANY(` + subjects + `) AND ` + current + `))`
 
-	// current is true of members of a care team c whose time it is.
+	// entitled is treated, or a doctor to whom the patient is referred.
+	entitled = `(` + treated + ` OR EXISTS (
+	SELECT FROM referrals c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.to_user = ANY(` + subjects + `) AND ` + inForce + `))`
+
+	// current is true of members of a care team c, or of referrals, whose time it is.
 	current = `statement_timestamp() >= c.starts_at AND statement_timestamp() < c.ends_at`
+	// inForce is true of referrals c that were accepted and not withdrawn, and whose time it is.
+	inForce = `c.decision = 1 AND c.withdrawn_at IS NULL AND ` + current
 
 	opened = `EXISTS (
 	SELECT FROM glass_openings g WHERE g.practice_id = $1 AND g.patient_id = p.patient_id AND g.user_id = ($3::uuid[])[1]

@@ -42,24 +42,24 @@ func bound(t time.Time) *time.Time {
 	return &t
 }
 
-// AddMember adds a doctor to the care team of a patient whom the viewer is entitled to
-// see, or changes the member's time. Through a broken glass nobody changes a team: the
-// glass would open the chart for good.
+// AddMember adds a doctor to the care team of a patient whom the viewer treats, or
+// changes the member's time. Through a broken glass or by a referral nobody changes a
+// team: they would open the chart for good.
 func AddMember(b *pgx.Batch, v Viewer, patient uuid.UUID, m Member, now time.Time) {
 	queue(b, `INSERT INTO care_team AS t (practice_id, patient_id, user_id, added_at, starts_at, ends_at)
 		SELECT $1, p.patient_id, $5, $6, coalesce($7::timestamptz, '-infinity'), coalesce($8::timestamptz, 'infinity') FROM patients p
-		WHERE p.practice_id = $1 AND p.patient_id = $4 AND p.deleted_at IS NULL AND `+entitled+`
+		WHERE p.practice_id = $1 AND p.patient_id = $4 AND p.deleted_at IS NULL AND `+treated+`
 		ON CONFLICT (practice_id, patient_id, user_id) DO UPDATE
 		SET added_at = excluded.added_at, starts_at = excluded.starts_at, ends_at = excluded.ends_at
 		WHERE (t.starts_at, t.ends_at) <> (excluded.starts_at, excluded.ends_at)`,
 		v.args(patient, m.User, now, bound(m.Starts), bound(m.Ends))...)
 }
 
-// RemoveMember takes a doctor off the care team of a patient whom the viewer is entitled to see.
+// RemoveMember takes a doctor off the care team of a patient whom the viewer treats.
 func RemoveMember(b *pgx.Batch, v Viewer, patient, user uuid.UUID) {
 	queue(b, `DELETE FROM care_team t USING patients p
 		WHERE t.practice_id = $1 AND t.patient_id = $4 AND t.user_id = $5
-		  AND p.practice_id = $1 AND p.patient_id = $4 AND p.deleted_at IS NULL AND `+entitled, v.args(patient, user)...)
+		  AND p.practice_id = $1 AND p.patient_id = $4 AND p.deleted_at IS NULL AND `+treated, v.args(patient, user)...)
 }
 
 // ReadOwners reads which of the users are in a care team or made a record by a request of theirs.

@@ -86,11 +86,12 @@ func ReplaceDocument(b *pgx.Batch, v Viewer, d Document, done *bool) {
 }
 
 // DeleteDocument leaves a version without content, if the one before is
-// still current, and the viewer entitled. The former versions stay in the history.
+// still current, and the viewer entitled; a patient's whole chart takes the care team. The
+// former versions stay in the history.
 func DeleteDocument(b *pgx.Batch, v Viewer, resourceType string, id, patient uuid.UUID, etag int64, now time.Time, version *int64, done *bool) {
 	one(b, done, func(r pgx.Rows) error { return r.Scan(version) }, `UPDATE documents d
 		SET version = d.version + 1, deleted = true, updated_at = $8, digest = '', sealed = ''
-		FROM patients p WHERE p.practice_id = $1 AND p.patient_id = $6 AND p.deleted_at IS NULL AND `+entitled+`
+		FROM patients p WHERE p.practice_id = $1 AND p.patient_id = $6 AND p.deleted_at IS NULL AND (d.type <> 'Patient' AND `+entitled+` OR `+treated+`)
 		  AND d.practice_id = $1 AND d.type = $4 AND d.id = $5 AND d.patient_id = $6 AND NOT d.deleted
 		  AND ($7::bigint = 0 OR d.version = $7) RETURNING d.version`,
 		v.args(resourceType, id, patient, etag, now)...)
