@@ -6,6 +6,7 @@ package faults
 import (
 	"bytes"
 	"context"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -30,12 +31,16 @@ const (
 )
 
 // start runs a stack of the test's own, with its people.
-func start(t *testing.T) (*stack.Stack, *people.People) {
+func start(t *testing.T, more ...stack.Settings) (*stack.Stack, *people.People) {
 	t.Helper()
+	settings := stack.Settings{"auth": {"limits.requests_per_minute": 1_000_000}}
+	for _, m := range more {
+		maps.Copy(settings, m)
+	}
 	suite, err := stack.Start(t.Context(), stack.Options{
 		// A kill must not lose what the disk was told, so fsync stays on.
 		Durable:  true,
-		Settings: stack.Settings{"auth": {"limits.requests_per_minute": 1_000_000}},
+		Settings: settings,
 	})
 	require.NoError(t, err)
 	t.Cleanup(suite.Close)

@@ -34,6 +34,7 @@ type Client struct {
 	device  string
 	purpose string
 	match   string // If-Match of the one request
+	prefer  string // Prefer
 }
 
 // New makes a client without a session.
@@ -87,6 +88,13 @@ func (r *Refusal) Error() string {
 
 // maxWait is the longest that Call waits when a rate limit says when to come back.
 const maxWait = 90 * time.Second
+
+// Preferring returns a client that asks for FHIR answers in a way, as "respond-async".
+func (c *Client) Preferring(prefer string) *Client {
+	with := *c
+	with.prefer = prefer
+	return &with
+}
 
 // Call sends body, where it is not nil, and reads the answer into into, where it
 // is not nil. Anything but success is a *Refusal. A rate limit is waited out.
@@ -183,6 +191,9 @@ func (c *Client) do(ctx context.Context, method, path, kind string, content io.R
 	}
 	if c.match != "" {
 		request.Header.Set("If-Match", c.match)
+	}
+	if c.prefer != "" {
+		request.Header.Set("Prefer", c.prefer)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {

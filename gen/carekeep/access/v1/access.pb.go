@@ -757,6 +757,8 @@ const (
 	Permission_PERMISSION_FHIR_PROCESS Permission = 303
 	// Writing what belongs to the practice and to no patient: practitioners, places, medicines.
 	Permission_PERMISSION_DIRECTORY_WRITE Permission = 304
+	// Opens bulk exports, which hold what the caller may read one by one and nothing else.
+	Permission_PERMISSION_FHIR_EXPORT Permission = 305
 	// Rights of patients, disclosures and consents to disclose.
 	Permission_PERMISSION_RIGHTS_RECEIVE          Permission = 260
 	Permission_PERMISSION_RIGHTS_READ             Permission = 261
@@ -919,6 +921,7 @@ var (
 		302: "PERMISSION_FHIR_DELETE",
 		303: "PERMISSION_FHIR_PROCESS",
 		304: "PERMISSION_DIRECTORY_WRITE",
+		305: "PERMISSION_FHIR_EXPORT",
 		260: "PERMISSION_RIGHTS_RECEIVE",
 		261: "PERMISSION_RIGHTS_READ",
 		262: "PERMISSION_RIGHTS_VERIFY",
@@ -1075,6 +1078,7 @@ var (
 		"PERMISSION_FHIR_DELETE":               302,
 		"PERMISSION_FHIR_PROCESS":              303,
 		"PERMISSION_DIRECTORY_WRITE":           304,
+		"PERMISSION_FHIR_EXPORT":               305,
 		"PERMISSION_RIGHTS_RECEIVE":            260,
 		"PERMISSION_RIGHTS_READ":               261,
 		"PERMISSION_RIGHTS_VERIFY":             262,
@@ -1491,7 +1495,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xc8.\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xeb.\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1635,7 +1639,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x16PERMISSION_FHIR_UPDATE\x10\xad\x02\x1a\x04\x98\xb5\x18\t\x12!\n" +
 	"\x16PERMISSION_FHIR_DELETE\x10\xae\x02\x1a\x04\x98\xb5\x18\t\x12\"\n" +
 	"\x17PERMISSION_FHIR_PROCESS\x10\xaf\x02\x1a\x04\x98\xb5\x18\t\x12%\n" +
-	"\x1aPERMISSION_DIRECTORY_WRITE\x10\xb0\x02\x1a\x04\x98\xb5\x18\t\x12$\n" +
+	"\x1aPERMISSION_DIRECTORY_WRITE\x10\xb0\x02\x1a\x04\x98\xb5\x18\t\x12!\n" +
+	"\x16PERMISSION_FHIR_EXPORT\x10\xb1\x02\x1a\x04\x98\xb5\x18\t\x12$\n" +
 	"\x19PERMISSION_RIGHTS_RECEIVE\x10\x84\x02\x1a\x04\x98\xb5\x18\x05\x12!\n" +
 	"\x16PERMISSION_RIGHTS_READ\x10\x85\x02\x1a\x04\x98\xb5\x18\x05\x12#\n" +
 	"\x18PERMISSION_RIGHTS_VERIFY\x10\x86\x02\x1a\x04\x98\xb5\x18\x05\x12#\n" +

@@ -33,10 +33,18 @@ type FhirAnswer struct {
 	// FHIR JSON. A resource is what came in, byte for byte.
 	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	// The resource that the answer is about; empty in answers about many.
-	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
-	Id            string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
-	Version       int64                  `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	Type       string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Id         string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	Version    int64                  `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// The export that the answer is about.
+	Export string `protobuf:"bytes,7,opt,name=export,proto3" json:"export,omitempty"`
+	// When the export comes to its end.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// After how many seconds to ask again, where the export is not complete.
+	RetrySeconds int32 `protobuf:"varint,9,opt,name=retry_seconds,json=retrySeconds,proto3" json:"retry_seconds,omitempty"`
+	// How far it is then.
+	Progress      string `protobuf:"bytes,10,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -111,6 +119,34 @@ func (x *FhirAnswer) GetUpdateTime() *timestamppb.Timestamp {
 		return x.UpdateTime
 	}
 	return nil
+}
+
+func (x *FhirAnswer) GetExport() string {
+	if x != nil {
+		return x.Export
+	}
+	return ""
+}
+
+func (x *FhirAnswer) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *FhirAnswer) GetRetrySeconds() int32 {
+	if x != nil {
+		return x.RetrySeconds
+	}
+	return 0
+}
+
+func (x *FhirAnswer) GetProgress() string {
+	if x != nil {
+		return x.Progress
+	}
+	return ""
 }
 
 type FhirServiceCapabilitiesRequest struct {
@@ -855,11 +891,223 @@ func (x *FhirServiceProcessRequest) GetContent() []byte {
 	return nil
 }
 
+type FhirServiceStartExportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types to export, with commas between them; empty exports all that the caller may read.
+	Types string `protobuf:"bytes,1,opt,name=types,proto3" json:"types,omitempty"`
+	// Only what was stored at this time or later.
+	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// Also what belongs to the practice and to no patient.
+	Directory     bool `protobuf:"varint,3,opt,name=directory,proto3" json:"directory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FhirServiceStartExportRequest) Reset() {
+	*x = FhirServiceStartExportRequest{}
+	mi := &file_carekeep_records_v1_fhir_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FhirServiceStartExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FhirServiceStartExportRequest) ProtoMessage() {}
+
+func (x *FhirServiceStartExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_fhir_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FhirServiceStartExportRequest.ProtoReflect.Descriptor instead.
+func (*FhirServiceStartExportRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_fhir_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FhirServiceStartExportRequest) GetTypes() string {
+	if x != nil {
+		return x.Types
+	}
+	return ""
+}
+
+func (x *FhirServiceStartExportRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *FhirServiceStartExportRequest) GetDirectory() bool {
+	if x != nil {
+		return x.Directory
+	}
+	return false
+}
+
+type FhirServiceGetExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Export        string                 `protobuf:"bytes,1,opt,name=export,proto3" json:"export,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FhirServiceGetExportRequest) Reset() {
+	*x = FhirServiceGetExportRequest{}
+	mi := &file_carekeep_records_v1_fhir_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FhirServiceGetExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FhirServiceGetExportRequest) ProtoMessage() {}
+
+func (x *FhirServiceGetExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_fhir_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FhirServiceGetExportRequest.ProtoReflect.Descriptor instead.
+func (*FhirServiceGetExportRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_fhir_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *FhirServiceGetExportRequest) GetExport() string {
+	if x != nil {
+		return x.Export
+	}
+	return ""
+}
+
+type FhirServiceReadExportFileRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Export string                 `protobuf:"bytes,1,opt,name=export,proto3" json:"export,omitempty"`
+	Type   string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// The first id of the file.
+	First         string `protobuf:"bytes,3,opt,name=first,proto3" json:"first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FhirServiceReadExportFileRequest) Reset() {
+	*x = FhirServiceReadExportFileRequest{}
+	mi := &file_carekeep_records_v1_fhir_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FhirServiceReadExportFileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FhirServiceReadExportFileRequest) ProtoMessage() {}
+
+func (x *FhirServiceReadExportFileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_fhir_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FhirServiceReadExportFileRequest.ProtoReflect.Descriptor instead.
+func (*FhirServiceReadExportFileRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_fhir_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *FhirServiceReadExportFileRequest) GetExport() string {
+	if x != nil {
+		return x.Export
+	}
+	return ""
+}
+
+func (x *FhirServiceReadExportFileRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *FhirServiceReadExportFileRequest) GetFirst() string {
+	if x != nil {
+		return x.First
+	}
+	return ""
+}
+
+type FhirServiceEndExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Export        string                 `protobuf:"bytes,1,opt,name=export,proto3" json:"export,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FhirServiceEndExportRequest) Reset() {
+	*x = FhirServiceEndExportRequest{}
+	mi := &file_carekeep_records_v1_fhir_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FhirServiceEndExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FhirServiceEndExportRequest) ProtoMessage() {}
+
+func (x *FhirServiceEndExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_records_v1_fhir_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FhirServiceEndExportRequest.ProtoReflect.Descriptor instead.
+func (*FhirServiceEndExportRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_records_v1_fhir_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *FhirServiceEndExportRequest) GetExport() string {
+	if x != nil {
+		return x.Export
+	}
+	return ""
+}
+
 var File_carekeep_records_v1_fhir_proto protoreflect.FileDescriptor
 
 const file_carekeep_records_v1_fhir_proto_rawDesc = "" +
 	"\n" +
-	"\x1ecarekeep/records/v1/fhir.proto\x12\x13carekeep.records.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n" +
+	"\x1ecarekeep/records/v1/fhir.proto\x12\x13carekeep.records.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x02\n" +
 	"\n" +
 	"FhirAnswer\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12 \n" +
@@ -868,7 +1116,13 @@ const file_carekeep_records_v1_fhir_proto_rawDesc = "" +
 	"\x02id\x18\x04 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\x03R\aversion\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\" \n" +
+	"updateTime\x12\x16\n" +
+	"\x06export\x18\a \x01(\tR\x06export\x12;\n" +
+	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12#\n" +
+	"\rretry_seconds\x18\t \x01(\x05R\fretrySeconds\x12\x1a\n" +
+	"\bprogress\x18\n" +
+	" \x01(\tR\bprogress\" \n" +
 	"\x1eFhirServiceCapabilitiesRequest\"&\n" +
 	"$FhirServiceSmartConfigurationRequest\"x\n" +
 	"\x16FhirServiceReadRequest\x120\n" +
@@ -918,7 +1172,19 @@ const file_carekeep_records_v1_fhir_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x05count\x12\x1c\n" +
 	"\x04page\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04page\"I\n" +
 	"\x19FhirServiceProcessRequest\x12,\n" +
-	"\acontent\x18\x01 \x01(\fB\x12\xbaH\tz\a\x10\x01\x18\x80\x80\x80\b\x92\xb5\x18\x02\b\x01R\acontent2\x8e\x0f\n" +
+	"\acontent\x18\x01 \x01(\fB\x12\xbaH\tz\a\x10\x01\x18\x80\x80\x80\b\x92\xb5\x18\x02\b\x01R\acontent\"\xc0\x01\n" +
+	"\x1dFhirServiceStartExportRequest\x12O\n" +
+	"\x05types\x18\x01 \x01(\tB9\xbaH6r4\x18\x80\x102/^([A-Z][A-Za-z]{1,63}(,[A-Z][A-Za-z]{1,63})*)?$R\x05types\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1c\n" +
+	"\tdirectory\x18\x03 \x01(\bR\tdirectory\"?\n" +
+	"\x1bFhirServiceGetExportRequest\x12 \n" +
+	"\x06export\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06export\"\x96\x01\n" +
+	" FhirServiceReadExportFileRequest\x12 \n" +
+	"\x06export\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06export\x120\n" +
+	"\x04type\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Z][A-Za-z]{1,63}$R\x04type\x12\x1e\n" +
+	"\x05first\x18\x03 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05first\"?\n" +
+	"\x1bFhirServiceEndExportRequest\x12 \n" +
+	"\x06export\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06export2\x92\x14\n" +
 	"\vFhirService\x12\x8a\x01\n" +
 	"\fCapabilities\x123.carekeep.records.v1.FhirServiceCapabilitiesRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\"$\x8a\xb5\x18\a\x12\x01\x01(\x010\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/fhir/R4/metadata\x12\xad\x01\n" +
 	"\x12SmartConfiguration\x129.carekeep.records.v1.FhirServiceSmartConfigurationRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\";\x8a\xb5\x18\a\x12\x01\x01(\x010\x01\x82\xd3\xe4\x93\x02*\x12(/fhir/R4/.well-known/smart-configuration\x12\x81\x01\n" +
@@ -934,7 +1200,11 @@ const file_carekeep_records_v1_fhir_proto_rawDesc = "" +
 	"SearchPage\x121.carekeep.records.v1.FhirServiceSearchPageRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\".\x8a\xb5\x18\v\b[\x12\x01\x01\x18\x02 \x01(\x03\x82\xd3\xe4\x93\x02\x19\x12\x17/fhir/R4/_search/{type}\x12\x9c\x01\n" +
 	"\n" +
 	"Everything\x121.carekeep.records.v1.FhirServiceEverythingRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\":\x8a\xb5\x18\r\b[\x12\x01\x01\x18\x02 \x01(\x028\x1e\x82\xd3\xe4\x93\x02#\x12!/fhir/R4/Patient/{id}/$everything\x12\x87\x01\n" +
-	"\aProcess\x12..carekeep.records.v1.FhirServiceProcessRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\"+\x8a\xb5\x18\x0e\b\xaf\x02\x12\x01\x01\x18\x02 \x01(\x058<\x82\xd3\xe4\x93\x02\x13:\acontent\"\b/fhir/R4B@Z>github.com/carekeep/carekeep/gen/carekeep/records/v1;recordsv1b\x06proto3"
+	"\aProcess\x12..carekeep.records.v1.FhirServiceProcessRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\"+\x8a\xb5\x18\x0e\b\xaf\x02\x12\x01\x01\x18\x02 \x01(\x058<\x82\xd3\xe4\x93\x02\x13:\acontent\"\b/fhir/R4\x12\xa8\x01\n" +
+	"\vStartExport\x122.carekeep.records.v1.FhirServiceStartExportRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\"D\x8a\xb5\x18\f\b\xb1\x02\x12\x01\x01\x18\x02 \x01(\b\x82\xd3\xe4\x93\x02.Z\x1a\x12\x18/fhir/R4/Patient/$export\x12\x10/fhir/R4/$export\x12\x93\x01\n" +
+	"\tGetExport\x120.carekeep.records.v1.FhirServiceGetExportRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\"3\x8a\xb5\x18\x0e\b\xb1\x02\x12\x01\x01\x18\x02 \x01(\b8<\x82\xd3\xe4\x93\x02\x1b\x12\x19/fhir/R4/$export/{export}\x12\xac\x01\n" +
+	"\x0eReadExportFile\x125.carekeep.records.v1.FhirServiceReadExportFileRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\"B\x8a\xb5\x18\x0e\b\xb1\x02\x12\x01\x01\x18\x02 \x01(\b8<\x82\xd3\xe4\x93\x02*\x12(/fhir/R4/$export/{export}/{type}/{first}\x12\x91\x01\n" +
+	"\tEndExport\x120.carekeep.records.v1.FhirServiceEndExportRequest\x1a\x1f.carekeep.records.v1.FhirAnswer\"1\x8a\xb5\x18\f\b\xb1\x02\x12\x01\x01\x18\x02 \x01(\b\x82\xd3\xe4\x93\x02\x1b*\x19/fhir/R4/$export/{export}B@Z>github.com/carekeep/carekeep/gen/carekeep/records/v1;recordsv1b\x06proto3"
 
 var (
 	file_carekeep_records_v1_fhir_proto_rawDescOnce sync.Once
@@ -948,7 +1218,7 @@ func file_carekeep_records_v1_fhir_proto_rawDescGZIP() []byte {
 	return file_carekeep_records_v1_fhir_proto_rawDescData
 }
 
-var file_carekeep_records_v1_fhir_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_carekeep_records_v1_fhir_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_carekeep_records_v1_fhir_proto_goTypes = []any{
 	(*FhirAnswer)(nil),                           // 0: carekeep.records.v1.FhirAnswer
 	(*FhirServiceCapabilitiesRequest)(nil),       // 1: carekeep.records.v1.FhirServiceCapabilitiesRequest
@@ -964,42 +1234,56 @@ var file_carekeep_records_v1_fhir_proto_goTypes = []any{
 	(*FhirServiceSearchPageRequest)(nil),         // 11: carekeep.records.v1.FhirServiceSearchPageRequest
 	(*FhirServiceEverythingRequest)(nil),         // 12: carekeep.records.v1.FhirServiceEverythingRequest
 	(*FhirServiceProcessRequest)(nil),            // 13: carekeep.records.v1.FhirServiceProcessRequest
-	(*timestamppb.Timestamp)(nil),                // 14: google.protobuf.Timestamp
+	(*FhirServiceStartExportRequest)(nil),        // 14: carekeep.records.v1.FhirServiceStartExportRequest
+	(*FhirServiceGetExportRequest)(nil),          // 15: carekeep.records.v1.FhirServiceGetExportRequest
+	(*FhirServiceReadExportFileRequest)(nil),     // 16: carekeep.records.v1.FhirServiceReadExportFileRequest
+	(*FhirServiceEndExportRequest)(nil),          // 17: carekeep.records.v1.FhirServiceEndExportRequest
+	(*timestamppb.Timestamp)(nil),                // 18: google.protobuf.Timestamp
 }
 var file_carekeep_records_v1_fhir_proto_depIdxs = []int32{
-	14, // 0: carekeep.records.v1.FhirAnswer.update_time:type_name -> google.protobuf.Timestamp
-	14, // 1: carekeep.records.v1.FhirServiceEverythingRequest.since:type_name -> google.protobuf.Timestamp
-	1,  // 2: carekeep.records.v1.FhirService.Capabilities:input_type -> carekeep.records.v1.FhirServiceCapabilitiesRequest
-	2,  // 3: carekeep.records.v1.FhirService.SmartConfiguration:input_type -> carekeep.records.v1.FhirServiceSmartConfigurationRequest
-	3,  // 4: carekeep.records.v1.FhirService.Read:input_type -> carekeep.records.v1.FhirServiceReadRequest
-	4,  // 5: carekeep.records.v1.FhirService.ReadVersion:input_type -> carekeep.records.v1.FhirServiceReadVersionRequest
-	5,  // 6: carekeep.records.v1.FhirService.History:input_type -> carekeep.records.v1.FhirServiceHistoryRequest
-	6,  // 7: carekeep.records.v1.FhirService.Create:input_type -> carekeep.records.v1.FhirServiceCreateRequest
-	7,  // 8: carekeep.records.v1.FhirService.Update:input_type -> carekeep.records.v1.FhirServiceUpdateRequest
-	8,  // 9: carekeep.records.v1.FhirService.Patch:input_type -> carekeep.records.v1.FhirServicePatchRequest
-	9,  // 10: carekeep.records.v1.FhirService.Delete:input_type -> carekeep.records.v1.FhirServiceDeleteRequest
-	10, // 11: carekeep.records.v1.FhirService.Search:input_type -> carekeep.records.v1.FhirServiceSearchRequest
-	11, // 12: carekeep.records.v1.FhirService.SearchPage:input_type -> carekeep.records.v1.FhirServiceSearchPageRequest
-	12, // 13: carekeep.records.v1.FhirService.Everything:input_type -> carekeep.records.v1.FhirServiceEverythingRequest
-	13, // 14: carekeep.records.v1.FhirService.Process:input_type -> carekeep.records.v1.FhirServiceProcessRequest
-	0,  // 15: carekeep.records.v1.FhirService.Capabilities:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 16: carekeep.records.v1.FhirService.SmartConfiguration:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 17: carekeep.records.v1.FhirService.Read:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 18: carekeep.records.v1.FhirService.ReadVersion:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 19: carekeep.records.v1.FhirService.History:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 20: carekeep.records.v1.FhirService.Create:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 21: carekeep.records.v1.FhirService.Update:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 22: carekeep.records.v1.FhirService.Patch:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 23: carekeep.records.v1.FhirService.Delete:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 24: carekeep.records.v1.FhirService.Search:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 25: carekeep.records.v1.FhirService.SearchPage:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 26: carekeep.records.v1.FhirService.Everything:output_type -> carekeep.records.v1.FhirAnswer
-	0,  // 27: carekeep.records.v1.FhirService.Process:output_type -> carekeep.records.v1.FhirAnswer
-	15, // [15:28] is the sub-list for method output_type
-	2,  // [2:15] is the sub-list for method input_type
-	2,  // [2:2] is the sub-list for extension type_name
-	2,  // [2:2] is the sub-list for extension extendee
-	0,  // [0:2] is the sub-list for field type_name
+	18, // 0: carekeep.records.v1.FhirAnswer.update_time:type_name -> google.protobuf.Timestamp
+	18, // 1: carekeep.records.v1.FhirAnswer.expire_time:type_name -> google.protobuf.Timestamp
+	18, // 2: carekeep.records.v1.FhirServiceEverythingRequest.since:type_name -> google.protobuf.Timestamp
+	18, // 3: carekeep.records.v1.FhirServiceStartExportRequest.since:type_name -> google.protobuf.Timestamp
+	1,  // 4: carekeep.records.v1.FhirService.Capabilities:input_type -> carekeep.records.v1.FhirServiceCapabilitiesRequest
+	2,  // 5: carekeep.records.v1.FhirService.SmartConfiguration:input_type -> carekeep.records.v1.FhirServiceSmartConfigurationRequest
+	3,  // 6: carekeep.records.v1.FhirService.Read:input_type -> carekeep.records.v1.FhirServiceReadRequest
+	4,  // 7: carekeep.records.v1.FhirService.ReadVersion:input_type -> carekeep.records.v1.FhirServiceReadVersionRequest
+	5,  // 8: carekeep.records.v1.FhirService.History:input_type -> carekeep.records.v1.FhirServiceHistoryRequest
+	6,  // 9: carekeep.records.v1.FhirService.Create:input_type -> carekeep.records.v1.FhirServiceCreateRequest
+	7,  // 10: carekeep.records.v1.FhirService.Update:input_type -> carekeep.records.v1.FhirServiceUpdateRequest
+	8,  // 11: carekeep.records.v1.FhirService.Patch:input_type -> carekeep.records.v1.FhirServicePatchRequest
+	9,  // 12: carekeep.records.v1.FhirService.Delete:input_type -> carekeep.records.v1.FhirServiceDeleteRequest
+	10, // 13: carekeep.records.v1.FhirService.Search:input_type -> carekeep.records.v1.FhirServiceSearchRequest
+	11, // 14: carekeep.records.v1.FhirService.SearchPage:input_type -> carekeep.records.v1.FhirServiceSearchPageRequest
+	12, // 15: carekeep.records.v1.FhirService.Everything:input_type -> carekeep.records.v1.FhirServiceEverythingRequest
+	13, // 16: carekeep.records.v1.FhirService.Process:input_type -> carekeep.records.v1.FhirServiceProcessRequest
+	14, // 17: carekeep.records.v1.FhirService.StartExport:input_type -> carekeep.records.v1.FhirServiceStartExportRequest
+	15, // 18: carekeep.records.v1.FhirService.GetExport:input_type -> carekeep.records.v1.FhirServiceGetExportRequest
+	16, // 19: carekeep.records.v1.FhirService.ReadExportFile:input_type -> carekeep.records.v1.FhirServiceReadExportFileRequest
+	17, // 20: carekeep.records.v1.FhirService.EndExport:input_type -> carekeep.records.v1.FhirServiceEndExportRequest
+	0,  // 21: carekeep.records.v1.FhirService.Capabilities:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 22: carekeep.records.v1.FhirService.SmartConfiguration:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 23: carekeep.records.v1.FhirService.Read:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 24: carekeep.records.v1.FhirService.ReadVersion:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 25: carekeep.records.v1.FhirService.History:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 26: carekeep.records.v1.FhirService.Create:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 27: carekeep.records.v1.FhirService.Update:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 28: carekeep.records.v1.FhirService.Patch:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 29: carekeep.records.v1.FhirService.Delete:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 30: carekeep.records.v1.FhirService.Search:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 31: carekeep.records.v1.FhirService.SearchPage:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 32: carekeep.records.v1.FhirService.Everything:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 33: carekeep.records.v1.FhirService.Process:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 34: carekeep.records.v1.FhirService.StartExport:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 35: carekeep.records.v1.FhirService.GetExport:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 36: carekeep.records.v1.FhirService.ReadExportFile:output_type -> carekeep.records.v1.FhirAnswer
+	0,  // 37: carekeep.records.v1.FhirService.EndExport:output_type -> carekeep.records.v1.FhirAnswer
+	21, // [21:38] is the sub-list for method output_type
+	4,  // [4:21] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_records_v1_fhir_proto_init() }
@@ -1013,7 +1297,7 @@ func file_carekeep_records_v1_fhir_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_records_v1_fhir_proto_rawDesc), len(file_carekeep_records_v1_fhir_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,10 @@ const (
 	FhirService_SearchPage_FullMethodName         = "/carekeep.records.v1.FhirService/SearchPage"
 	FhirService_Everything_FullMethodName         = "/carekeep.records.v1.FhirService/Everything"
 	FhirService_Process_FullMethodName            = "/carekeep.records.v1.FhirService/Process"
+	FhirService_StartExport_FullMethodName        = "/carekeep.records.v1.FhirService/StartExport"
+	FhirService_GetExport_FullMethodName          = "/carekeep.records.v1.FhirService/GetExport"
+	FhirService_ReadExportFile_FullMethodName     = "/carekeep.records.v1.FhirService/ReadExportFile"
+	FhirService_EndExport_FullMethodName          = "/carekeep.records.v1.FhirService/EndExport"
 )
 
 // FhirServiceClient is the client API for FhirService service.
@@ -71,6 +75,15 @@ type FhirServiceClient interface {
 	// Carries out a bundle: a transaction as a whole or not at all, a batch entry by entry.
 	// Each entry takes what its interaction takes.
 	Process(ctx context.Context, in *FhirServiceProcessRequest, opts ...grpc.CallOption) (*FhirAnswer, error)
+	// Begins a bulk export (FHIR Bulk Data Access): fixes its moment, its types and for whom it is.
+	StartExport(ctx context.Context, in *FhirServiceStartExportRequest, opts ...grpc.CallOption) (*FhirAnswer, error)
+	// Says how far an export is; when it is complete, which files there are. Only who
+	// began an export sees it.
+	GetExport(ctx context.Context, in *FhirServiceGetExportRequest, opts ...grpc.CallOption) (*FhirAnswer, error)
+	// Returns one file of an export as NDJSON, read from the store as it was at the export's moment.
+	ReadExportFile(ctx context.Context, in *FhirServiceReadExportFileRequest, opts ...grpc.CallOption) (*FhirAnswer, error)
+	// Ends an export before its time.
+	EndExport(ctx context.Context, in *FhirServiceEndExportRequest, opts ...grpc.CallOption) (*FhirAnswer, error)
 }
 
 type fhirServiceClient struct {
@@ -211,6 +224,46 @@ func (c *fhirServiceClient) Process(ctx context.Context, in *FhirServiceProcessR
 	return out, nil
 }
 
+func (c *fhirServiceClient) StartExport(ctx context.Context, in *FhirServiceStartExportRequest, opts ...grpc.CallOption) (*FhirAnswer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FhirAnswer)
+	err := c.cc.Invoke(ctx, FhirService_StartExport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *fhirServiceClient) GetExport(ctx context.Context, in *FhirServiceGetExportRequest, opts ...grpc.CallOption) (*FhirAnswer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FhirAnswer)
+	err := c.cc.Invoke(ctx, FhirService_GetExport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *fhirServiceClient) ReadExportFile(ctx context.Context, in *FhirServiceReadExportFileRequest, opts ...grpc.CallOption) (*FhirAnswer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FhirAnswer)
+	err := c.cc.Invoke(ctx, FhirService_ReadExportFile_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *fhirServiceClient) EndExport(ctx context.Context, in *FhirServiceEndExportRequest, opts ...grpc.CallOption) (*FhirAnswer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FhirAnswer)
+	err := c.cc.Invoke(ctx, FhirService_EndExport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FhirServiceServer is the server API for FhirService service.
 // All implementations must embed UnimplementedFhirServiceServer
 // for forward compatibility.
@@ -248,6 +301,15 @@ type FhirServiceServer interface {
 	// Carries out a bundle: a transaction as a whole or not at all, a batch entry by entry.
 	// Each entry takes what its interaction takes.
 	Process(context.Context, *FhirServiceProcessRequest) (*FhirAnswer, error)
+	// Begins a bulk export (FHIR Bulk Data Access): fixes its moment, its types and for whom it is.
+	StartExport(context.Context, *FhirServiceStartExportRequest) (*FhirAnswer, error)
+	// Says how far an export is; when it is complete, which files there are. Only who
+	// began an export sees it.
+	GetExport(context.Context, *FhirServiceGetExportRequest) (*FhirAnswer, error)
+	// Returns one file of an export as NDJSON, read from the store as it was at the export's moment.
+	ReadExportFile(context.Context, *FhirServiceReadExportFileRequest) (*FhirAnswer, error)
+	// Ends an export before its time.
+	EndExport(context.Context, *FhirServiceEndExportRequest) (*FhirAnswer, error)
 	mustEmbedUnimplementedFhirServiceServer()
 }
 
@@ -296,6 +358,18 @@ func (UnimplementedFhirServiceServer) Everything(context.Context, *FhirServiceEv
 }
 func (UnimplementedFhirServiceServer) Process(context.Context, *FhirServiceProcessRequest) (*FhirAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method Process not implemented")
+}
+func (UnimplementedFhirServiceServer) StartExport(context.Context, *FhirServiceStartExportRequest) (*FhirAnswer, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartExport not implemented")
+}
+func (UnimplementedFhirServiceServer) GetExport(context.Context, *FhirServiceGetExportRequest) (*FhirAnswer, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetExport not implemented")
+}
+func (UnimplementedFhirServiceServer) ReadExportFile(context.Context, *FhirServiceReadExportFileRequest) (*FhirAnswer, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadExportFile not implemented")
+}
+func (UnimplementedFhirServiceServer) EndExport(context.Context, *FhirServiceEndExportRequest) (*FhirAnswer, error) {
+	return nil, status.Error(codes.Unimplemented, "method EndExport not implemented")
 }
 func (UnimplementedFhirServiceServer) mustEmbedUnimplementedFhirServiceServer() {}
 func (UnimplementedFhirServiceServer) testEmbeddedByValue()                     {}
@@ -552,6 +626,78 @@ func _FhirService_Process_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FhirService_StartExport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FhirServiceStartExportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FhirServiceServer).StartExport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FhirService_StartExport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FhirServiceServer).StartExport(ctx, req.(*FhirServiceStartExportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FhirService_GetExport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FhirServiceGetExportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FhirServiceServer).GetExport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FhirService_GetExport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FhirServiceServer).GetExport(ctx, req.(*FhirServiceGetExportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FhirService_ReadExportFile_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FhirServiceReadExportFileRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FhirServiceServer).ReadExportFile(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FhirService_ReadExportFile_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FhirServiceServer).ReadExportFile(ctx, req.(*FhirServiceReadExportFileRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FhirService_EndExport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FhirServiceEndExportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FhirServiceServer).EndExport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FhirService_EndExport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FhirServiceServer).EndExport(ctx, req.(*FhirServiceEndExportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // FhirService_ServiceDesc is the grpc.ServiceDesc for FhirService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -610,6 +756,22 @@ var FhirService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Process",
 			Handler:    _FhirService_Process_Handler,
+		},
+		{
+			MethodName: "StartExport",
+			Handler:    _FhirService_StartExport_Handler,
+		},
+		{
+			MethodName: "GetExport",
+			Handler:    _FhirService_GetExport_Handler,
+		},
+		{
+			MethodName: "ReadExportFile",
+			Handler:    _FhirService_ReadExportFile_Handler,
+		},
+		{
+			MethodName: "EndExport",
+			Handler:    _FhirService_EndExport_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

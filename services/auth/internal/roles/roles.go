@@ -252,6 +252,7 @@ var doctor = set(self, staffing, careTeam, appointments, messaging, patientRight
 	accessv1.Permission_PERMISSION_FHIR_UPDATE,
 	accessv1.Permission_PERMISSION_FHIR_DELETE,
 	accessv1.Permission_PERMISSION_FHIR_PROCESS,
+	accessv1.Permission_PERMISSION_FHIR_EXPORT,
 	accessv1.Permission_PERMISSION_DIRECTORY_WRITE,
 })
 

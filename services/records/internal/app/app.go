@@ -21,6 +21,7 @@ import (
 	"github.com/carekeep/carekeep/libs/server"
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/records/internal/api"
+	"github.com/carekeep/carekeep/services/records/internal/bulk"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhirapi"
 	"github.com/carekeep/carekeep/services/records/internal/glass"
@@ -124,7 +125,8 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 // serveFHIR opens the FHIR API, which gRPC serves as well.
 func (a *App) serveFHIR(ctx context.Context, s FHIR, charts *chart.Chart, generations *index.Generations, now func() time.Time) error {
 	service := fhirapi.New(fhirapi.Options{
-		Store: interact.New(a.access, a.keys, charts, generations, now), Chart: charts, Engine: a.search, Base: s.Base, Now: now,
+		Store: interact.New(a.access, a.keys, charts, generations, now), Chart: charts, Engine: a.search,
+		Exports: bulk.New(a.access, charts, s.Export, now), Base: s.Base, Now: now,
 	})
 	recordsv1.RegisterFhirServiceServer(a.Server, service)
 	return a.Server.ServeHTTP(ctx, s.Listen, fhirapi.Handler(service, a.Server, s.Limits))

@@ -56,7 +56,7 @@ func (h *house) fhir(u *user, method, path, body string, headers ...string) fhir
 		request.Header.Set(headers[i], headers[i+1])
 	}
 	if u != nil {
-		token, err := street.signer.Sign(u.Caller, time.Now())
+		token, err := street.signer.Sign(u.Caller, h.now())
 		require.NoError(h.t, err)
 		request.Header.Set(caller.MetadataKey, token)
 	}
@@ -224,8 +224,11 @@ func fhirAccesses(f file) map[string]func(*house, *user) fhirAnswer {
 	}
 }
 
-// fhirCollections name no patient. Search is proved by TestDMD06_FHIRSearchShowsNothingOfOthers.
-var fhirCollections = []string{"Capabilities", "SmartConfiguration", "Search", "SearchPage"}
+// fhirCollections name no patient. Search is proved by TestDMD06_FHIRSearchShowsNothingOfOthers, exports by
+// TestDMD06_DH55_AnExportShowsNothingOfOthers.
+var fhirCollections = []string{
+	"Capabilities", "SmartConfiguration", "Search", "SearchPage", "StartExport", "GetExport", "ReadExportFile", "EndExport",
+}
 
 func TestEveryFHIRInteractionIsInAnIsolationTest(t *testing.T) {
 	t.Parallel()

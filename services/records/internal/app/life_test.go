@@ -355,6 +355,7 @@ var patientTables = map[string]string{
 	"key_jobs":          "nobody's: the practice's; a scrub that runs names where it is",
 	"outbox":            "nobody's: events on their way to the audit log", "goose_outbox": "nobody's", "goose_records": "nobody's",
 	"practice_exits": "nobody's: the practice's",
+	"fhir_exports":   "nobody's: a user's", "fhir_export_files": "nobody's: ids between which a file lies; what is read is what is there",
 }
 
 func TestNoTableIsForgottenByErasure(t *testing.T) {

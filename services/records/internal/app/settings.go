@@ -12,6 +12,7 @@ import (
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/libs/server"
 	"github.com/carekeep/carekeep/libs/transit"
+	"github.com/carekeep/carekeep/services/records/internal/bulk"
 	"github.com/carekeep/carekeep/services/records/internal/fhirapi"
 	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/intake"
@@ -36,7 +37,8 @@ type FHIR struct {
 	// Listen is where the gateway connects to, host:port.
 	Listen string `yaml:"listen" config:"required"`
 	// Base is the URL of the API as clients know it; links and Location start with it.
-	Base           string `yaml:"base" config:"required"`
+	Base           string      `yaml:"base" config:"required"`
+	Export         bulk.Limits `yaml:"export"`
 	fhirapi.Limits `yaml:",inline"`
 }
 
@@ -52,7 +54,7 @@ func (f FHIR) Validate() error {
 	if f.ResourceBytes < 0 || f.ResourceBytes > fhirapi.MaxResourceBytes || f.BundleBytes < 0 || f.BundleBytes > fhirapi.MaxBundleBytes {
 		return fmt.Errorf("resource_bytes and bundle_bytes must be at most %d and %d", fhirapi.MaxResourceBytes, fhirapi.MaxBundleBytes)
 	}
-	return nil
+	return f.Export.Validate()
 }
 
 // Keys bound how long unwrapped data keys stay in memory, and how many. Zero

@@ -42,6 +42,7 @@ func (s *Service) Capabilities(context.Context, *recordsv1.FhirServiceCapabiliti
 				"Updates need If-Match (428 without) and create nothing (405). Search is by POST only, and parameters that are not listed are refused.",
 			"interaction": codes("transaction", "batch"),
 			"resource":    resources,
+			"operation":   []object{{"name": "export", "definition": "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"}},
 		}},
 	})
 }
@@ -66,7 +67,10 @@ func capability(resourceType string) object {
 		out["searchParam"] = list
 	}
 	if resourceType == fhir.TypePatient {
-		out["operation"] = []object{{"name": "everything", "definition": "http://hl7.org/fhir/OperationDefinition/Patient-everything"}}
+		out["operation"] = []object{
+			{"name": "everything", "definition": "http://hl7.org/fhir/OperationDefinition/Patient-everything"},
+			{"name": "export", "definition": "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"},
+		}
 	}
 	out["interaction"] = codes(interactions...)
 	return out

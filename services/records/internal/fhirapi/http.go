@@ -69,6 +69,11 @@ type verb struct {
 	limit int64
 	// query are the parameters that may stand in the URL, besides _format.
 	query []string
+	// refuses are parameters that the standard has here and that are refused by their name. No other name
+	// is repeated: who mistypes a URL may have put a patient's name there.
+	refuses []string
+	// gives is the media type of the answer where it is no resource.
+	gives string
 	// build makes the request; run calls the RPC.
 	build func(*input) (proto.Message, error)
 	run   func(context.Context, proto.Message) (proto.Message, error)
@@ -113,6 +118,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		outcome.Write(w, err)
 		return
 	}
+	if v.gives != "" {
+		w.Header().Set("Content-Type", v.gives)
+	}
 	h.reply(w, r, response.(*recordsv1.FhirAnswer))
 }
 
@@ -148,11 +156,14 @@ func (v verb) read(r *http.Request, values map[string]string) (*input, error) {
 			if len(list) > 1 {
 				return nil, errs.New(errs.KindInvalid, "PARAMETER_MALFORMED", "A parameter of the URL stands twice.")
 			}
+		case slices.Contains(v.refuses, name):
+			return nil, errs.New(errs.KindInvalid, "PARAMETER_UNSUPPORTED", "The parameter "+name+" is not supported, and none is ignored; "+known(v.query)).
+				WithField(name, "must be left out")
 		default:
 			return nil, errs.New(errs.KindInvalid, "PARAMETER_UNKNOWN", "A parameter of the URL is not supported here, and none is ignored; "+known(v.query))
 		}
 	}
-	if err := acceptable(r.Header, query); err != nil {
+	if err := acceptable(r.Header, query, v.gives); err != nil {
 		return nil, err
 	}
 	in := &input{Request: r, values: values, query: query}
@@ -183,6 +194,7 @@ func (h *handler) reply(w http.ResponseWriter, r *http.Request, a *recordsv1.Fhi
 		status = http.StatusOK
 	}
 	head := w.Header()
+	h.exportHead(head, a)
 	if a.GetVersion() != 0 {
 		head.Set("ETag", Etag(a.GetVersion()))
 		head.Set("Last-Modified", a.GetUpdateTime().AsTime().UTC().Format(http.TimeFormat))

@@ -21,8 +21,8 @@ const (
 
 var errAccept = errs.New(errs.KindInvalid, outcome.ReasonAccept, "Answers are application/fhir+json of FHIR 4.0, in UTF-8: ask for that in Accept or _format.")
 
-// acceptable checks that the client takes JSON of R4. _format goes before Accept (R4 3.1.0.1.11).
-func acceptable(h http.Header, query url.Values) error {
+// acceptable checks that the client takes JSON of R4, or what the interaction gives instead. _format goes before Accept (R4 3.1.0.1.11).
+func acceptable(h http.Header, query url.Values, gives string) error {
 	if format := query.Get("_format"); format != "" {
 		// A plus sign that was not escaped comes as a space.
 		if slices.Contains([]string{"json", typeJSON, outcome.MediaType}, strings.ReplaceAll(format, " ", "+")) {
@@ -40,7 +40,7 @@ func acceptable(h http.Header, query url.Values) error {
 			continue
 		}
 		version := parameters["fhirversion"]
-		if (kind == outcome.MediaType || kind == typeJSON || kind == "application/*" || kind == "*/*") &&
+		if (kind == outcome.MediaType || gives != "" && kind == gives || kind == typeJSON || kind == "application/*" || kind == "*/*") &&
 			(version == "" || version == "4.0") && utf8(parameters) {
 			return nil
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/outcome"
+	"github.com/carekeep/carekeep/services/records/internal/bulk"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/interact"
@@ -24,9 +25,10 @@ import (
 
 // Options of the service.
 type Options struct {
-	Store  *interact.Store
-	Chart  *chart.Chart
-	Engine *search.Engine
+	Store   *interact.Store
+	Chart   *chart.Chart
+	Engine  *search.Engine
+	Exports *bulk.Exports
 	// Base is the URL that clients know: https://…/fhir/R4.
 	Base string
 	Now  func() time.Time

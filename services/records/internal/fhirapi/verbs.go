@@ -2,6 +2,7 @@ package fhirapi
 
 import (
 	"context"
+	"maps"
 	"strconv"
 	"time"
 
@@ -30,7 +31,7 @@ func of[T proto.Message](v verb, build func(*input) (T, error), run func(context
 func verbs(s *Service, l Limits) map[string]verb {
 	resource := verb{takes: []string{outcome.MediaType, typeJSON}, limit: l.ResourceBytes}
 	paged := verb{query: []string{"_count", "_page"}}
-	return map[string]verb{
+	list := map[string]verb{
 		recordsv1.FhirService_Capabilities_FullMethodName: of(verb{}, func(*input) (*recordsv1.FhirServiceCapabilitiesRequest, error) {
 			return &recordsv1.FhirServiceCapabilitiesRequest{}, nil
 		}, s.Capabilities),
@@ -73,6 +74,8 @@ func verbs(s *Service, l Limits) map[string]verb {
 			return &recordsv1.FhirServiceProcessRequest{Content: in.body}, nil
 		}, s.Process),
 	}
+	maps.Copy(list, exportVerbs(s))
+	return list
 }
 
 func (in *input) everything() (*recordsv1.FhirServiceEverythingRequest, error) {
@@ -81,15 +84,21 @@ func (in *input) everything() (*recordsv1.FhirServiceEverythingRequest, error) {
 		return nil, err
 	}
 	r := &recordsv1.FhirServiceEverythingRequest{Id: in.values["id"], Types: in.query.Get("_type"), Count: count, Page: in.query.Get("_page")}
-	if text := in.query.Get("_since"); text != "" {
-		since, err := time.Parse(time.RFC3339Nano, text)
-		if err != nil {
-			return nil, errs.New(errs.KindInvalid, "PARAMETER_MALFORMED", "_since is no instant of FHIR.").
-				WithField("_since", "must be like 2026-01-31T10:00:00Z, with its plus sign escaped")
-		}
-		r.Since = timestamppb.New(since)
+	r.Since, err = in.since()
+	return r, err
+}
+
+func (in *input) since() (*timestamppb.Timestamp, error) {
+	text := in.query.Get("_since")
+	if text == "" {
+		return nil, nil
 	}
-	return r, nil
+	since, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return nil, errs.New(errs.KindInvalid, "PARAMETER_MALFORMED", "_since is no instant of FHIR.").
+			WithField("_since", "must be like 2026-01-31T10:00:00Z, with its plus sign escaped")
+	}
+	return timestamppb.New(since), nil
 }
 
 func (in *input) count() (int32, error) {

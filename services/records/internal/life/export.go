@@ -3,8 +3,6 @@ package life
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"hash"
 	"strconv"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"github.com/carekeep/carekeep/libs/envelope"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -106,12 +105,8 @@ func (x *exporter) version(d store.Document, key *envelope.Key) (string, error) 
 		if err != nil {
 			return "", err
 		}
-		if bytes.ContainsAny(resource, "\r\n") { // a line holds one resource; its spaces carry nothing
-			var compact bytes.Buffer
-			if err := json.Compact(&compact, resource); err != nil {
-				return "", fmt.Errorf("a stored document is no JSON")
-			}
-			resource = compact.Bytes()
+		if resource, err = fhir.Line(resource); err != nil {
+			return "", err
 		}
 	}
 	head := `{"type":"` + d.Type + `","id":"` + d.ID.String() + `","patient":"` + d.Patient.String() + `","version":` + strconv.FormatInt(d.Version, 10) +
