@@ -110,7 +110,9 @@ func TestDH54_PracticeKeyRotatesLive(t *testing.T) {
 	_, err = h.keys.TrimPracticeKey(h.as(admin), &recordsv1.TrimPracticeKeyRequest{})
 	require.Equal(t, "KEY_TRIM_REWRAP_FIRST", errs.ReasonOf(err), "somebody put an old wrap back")
 	require.NoError(t, open())
-	require.Eventually(t, func() bool { return h.wraps()["v1"] == 0 }, patience, tick, "the refusal started a rewrap")
+	require.Eventually(t, func() bool {
+		return h.wraps()["v1"] == 0 && len(h.sql("SELECT FROM key_jobs WHERE state = 'RUNNING'")) == 0
+	}, patience, tick, "the refusal started a rewrap")
 
 	events = h.since(func() { _, err = h.keys.TrimPracticeKey(h.as(admin), &recordsv1.TrimPracticeKeyRequest{}) })
 	require.NoError(t, err)

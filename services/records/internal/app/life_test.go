@@ -28,8 +28,8 @@ type lifeRig struct {
 	first, next *user
 }
 
-func newLife(t *testing.T) *lifeRig {
-	h := newHouse(t)
+func newLife(t *testing.T, changes ...func(*settings)) *lifeRig {
+	h := newHouse(t, changes...)
 	conn, err := street.gateway.Dial(h.address, accessv1.Service_SERVICE_RECORDS)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })

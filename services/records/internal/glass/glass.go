@@ -30,9 +30,6 @@ const (
 	ReviewWithin = 24 * time.Hour
 	// Longest is how many minutes a chart stays open at most; the table checks it too.
 	Longest = 60
-
-	// reasonType stands in the binding of a sealed reason where documents have their type.
-	reasonType = "GlassOpening"
 )
 
 // Reasons in the audit log.
@@ -213,5 +210,5 @@ func event(ctx context.Context, o store.Opening, mods ...func(*auditv1.Event)) *
 }
 
 func binding(practice uuid.UUID, o store.Opening) envelope.Binding {
-	return envelope.Binding{Practice: practice, Patient: o.Patient, Type: reasonType, ID: o.ID, Version: 1, KeyID: o.KeyID}
+	return envelope.Binding{Practice: practice, Patient: o.Patient, Type: store.TypeOpening, ID: o.ID, Version: 1, KeyID: o.KeyID}
 }

@@ -21,8 +21,6 @@ type Hold struct {
 	Matter string
 }
 
-const holdType = "LegalHold" // in the bindings of sealed matters
-
 // Place places a hold on a patient, deleted ones too, or on the practice (uuid.Nil).
 func (l *Life) Place(ctx context.Context, patient uuid.UUID, reason int16, matter string) (Hold, error) {
 	user, v, err := view(ctx)
@@ -44,7 +42,7 @@ func (l *Life) Place(ctx context.Context, patient uuid.UUID, reason int16, matte
 		return Hold{}, err
 	}
 	defer key.Release()
-	if h.Sealed, err = key.Seal(HoldBinding(v.Practice, h.Hold), []byte(matter)); err != nil {
+	if h.Sealed, err = key.Seal(binding(v.Practice, h.Hold), []byte(matter)); err != nil {
 		return Hold{}, err
 	}
 	var done bool
@@ -148,13 +146,12 @@ func (l *Life) openHold(ctx context.Context, practice uuid.UUID, row store.Hold)
 		return Hold{}, err
 	}
 	defer key.Release()
-	matter, err := key.Open(HoldBinding(practice, row), row.Sealed)
+	matter, err := key.Open(binding(practice, row), row.Sealed)
 	return Hold{Hold: row, Matter: string(matter)}, err
 }
 
-// HoldBinding is what the sealed matter of a hold is bound to.
-func HoldBinding(practice uuid.UUID, h store.Hold) envelope.Binding {
-	return envelope.Binding{Practice: practice, Patient: h.Patient, Type: holdType, ID: h.ID, Version: 1, KeyID: h.KeyID}
+func binding(practice uuid.UUID, h store.Hold) envelope.Binding {
+	return envelope.Binding{Practice: practice, Patient: h.Patient, Type: store.TypeHold, ID: h.ID, Version: 1, KeyID: h.KeyID}
 }
 
 func aboutHold(h store.Hold) func(*auditv1.Event) {

@@ -22,8 +22,6 @@ import (
 
 const (
 	collection = "referrals"
-	// reasonType stands in the binding of a sealed reason where documents have their type.
-	reasonType = "Referral"
 	// usual is how long a referral lasts that names no end.
 	usual = 30 * 24 * time.Hour
 	// Longest is what it may name; the table checks it too.
@@ -295,5 +293,5 @@ func event(ctx context.Context, r store.Referral, mods ...func(*auditv1.Event)) 
 }
 
 func binding(practice uuid.UUID, r store.Referral) envelope.Binding {
-	return envelope.Binding{Practice: practice, Patient: r.Patient, Type: reasonType, ID: r.ID, Version: 1, KeyID: r.KeyID}
+	return envelope.Binding{Practice: practice, Patient: r.Patient, Type: store.TypeReferral, ID: r.ID, Version: 1, KeyID: r.KeyID}
 }

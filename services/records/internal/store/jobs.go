@@ -54,9 +54,10 @@ func StartJob(b *pgx.Batch, j Job, out *Job) {
 		j.Practice, j.Kind, j.Key)
 }
 
-// SaveJob stores how far a job is, as long as it runs.
+// SaveJob stores how far a job is, as long as it runs; one that gets on has not failed.
 func SaveJob(b *pgx.Batch, j Job, now time.Time) {
-	queue(b, `UPDATE key_jobs SET state = $3, total = $4, done = $5, broken = $6, place = $7, updated_at = $8
+	queue(b, `UPDATE key_jobs SET state = $3, total = $4, done = $5, broken = $6, place = $7, updated_at = $8,
+			failures = 0, not_before = '-infinity'
 		WHERE practice_id = $1 AND job_id = $2 AND state = 'RUNNING'`,
 		j.Practice, j.ID, j.State, j.Total, j.Done, j.Broken, j.Place, now)
 }
@@ -75,9 +76,32 @@ func ListJobs(b *pgx.Batch, practice, before uuid.UUID, running bool, limit int,
 		practice, before, running, limit)
 }
 
-// RunningJobs reads the jobs that run in any practice, oldest first, for a unit of the nil practice.
-func RunningJobs(b *pgx.Batch, limit int, out *[]Job) {
-	many(b, out, scanJob, `SELECT `+jobColumns+` FROM key_jobs WHERE state = 'RUNNING' ORDER BY updated_at LIMIT $1`, limit)
+// RunningJobs reads the jobs of any practice whose turn it is, those first that waited longest, for a unit of the
+// nil practice.
+func RunningJobs(b *pgx.Batch, now time.Time, limit int, out *[]Job) {
+	many(b, out, scanJob, `SELECT `+jobColumns+` FROM key_jobs WHERE state = 'RUNNING' AND not_before <= $1 ORDER BY updated_at LIMIT $2`, now, limit)
+}
+
+// WaitJob notes that a job failed: it waits a second, and twice as long after each failure, up to an hour.
+func WaitJob(b *pgx.Batch, j Job, now time.Time) {
+	queue(b, `UPDATE key_jobs SET failures = failures + 1, not_before = $3::timestamptz + least(interval '1 hour', interval '1 second' * 2 ^ least(failures, 12)),
+			updated_at = $3
+		WHERE practice_id = $1 AND job_id = $2 AND state = 'RUNNING'`, j.Practice, j.ID, now)
+}
+
+// LastJob reads the newest job of a kind.
+func LastJob(b *pgx.Batch, practice uuid.UUID, kind string, out *Job, found *bool) {
+	one(b, found, func(r pgx.Rows) error { return scanJob(r, out) },
+		`SELECT `+jobColumns+` FROM key_jobs WHERE practice_id = $1 AND kind = $2 ORDER BY job_id DESC LIMIT 1`, practice, kind)
+}
+
+// RetiredKeys reads data keys that were replaced and are there, and which no job has had to do with since a moment.
+func RetiredKeys(b *pgx.Batch, practice uuid.UUID, since time.Time, limit int, out *[]uuid.UUID) {
+	many(b, out, func(r pgx.Rows, id *uuid.UUID) error { return r.Scan(id) }, `SELECT k.key_id FROM data_keys k
+		WHERE k.practice_id = $1
+		  AND NOT EXISTS (SELECT FROM patients p WHERE p.practice_id = $1 AND p.patient_id = k.patient_id AND p.key_id = k.key_id)
+		  AND NOT EXISTS (SELECT FROM key_jobs j WHERE j.practice_id = $1 AND j.key_id = k.key_id AND (j.state = 'RUNNING' OR j.updated_at > $2))
+		LIMIT $3`, practice, since, limit)
 }
 
 // Practices reads which practices there are, after the given one, for a unit of the nil practice.

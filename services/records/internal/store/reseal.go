@@ -47,21 +47,6 @@ func Reseal(b *pgx.Batch, practice, old, fresh uuid.UUID, docs []Document, store
 		`SELECT reseal($1, $2, $3, $4, $5, $6, $7, $8)`, practice, old, fresh, types, ids, versions, digests, sealed)
 }
 
-// HoldsUnder reads the legal holds whose matter is sealed under a key.
-func HoldsUnder(b *pgx.Batch, practice, patient, key uuid.UUID, out *[]Hold) {
-	many(b, out, func(r pgx.Rows, h *Hold) error {
-		h.Patient, h.KeyID = patient, key
-		return r.Scan(&h.ID, &h.Sealed)
-	}, `SELECT hold_id, sealed FROM legal_holds WHERE practice_id = $1 AND patient_id = $2 AND key_id = $3`, practice, patient, key)
-}
-
-// ResealHold puts the matter of a hold under another key.
-func ResealHold(b *pgx.Batch, practice uuid.UUID, h Hold, fresh uuid.UUID, sealed []byte, done *bool) {
-	*done = false
-	var found bool
-	one(b, &found, func(r pgx.Rows) error { return r.Scan(done) }, `SELECT reseal_hold($1, $2, $3, $4, $5)`, practice, h.ID, h.KeyID, fresh, sealed)
-}
-
 func names(docs []Document) (types []string, ids []uuid.UUID, versions []int64) {
 	types, ids, versions = make([]string, len(docs)), make([]uuid.UUID, len(docs)), make([]int64, len(docs))
 	for i, d := range docs {

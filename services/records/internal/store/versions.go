@@ -14,6 +14,11 @@ type KeyVersion struct {
 	Rotated, Rewrapped, Trimmed time.Time
 }
 
+// LockVersions makes who notes a version and who ends a rewrap wait for each other: the rewrap goes on, or another begins.
+func LockVersions(b *pgx.Batch, practice uuid.UUID) {
+	queue(b, `SELECT pg_advisory_xact_lock(hashtextextended('carekeep.versions.' || $1::uuid, 0))`, practice)
+}
+
 // AddKeyVersion notes a version; one that is noted stays as it is.
 func AddKeyVersion(b *pgx.Batch, practice uuid.UUID, version int, rotated time.Time, done *bool) {
 	changed(b, done, `INSERT INTO practice_key_versions (practice_id, version, rotated_at) VALUES ($1, $2, $3)
@@ -39,6 +44,12 @@ func ReadKeyVersions(b *pgx.Batch, practice uuid.UUID, out *[]KeyVersion) {
 func MarkRewrapped(b *pgx.Batch, practice uuid.UUID, version int, now time.Time) {
 	queue(b, `UPDATE practice_key_versions SET rewrapped_at = $3
 		WHERE practice_id = $1 AND version <= $2 AND rewrapped_at IS NULL`, practice, version, now)
+}
+
+// NewestVersion reads the newest version that is noted, 1 where none is.
+func NewestVersion(b *pgx.Batch, practice uuid.UUID, out *int) {
+	queue(b, `SELECT coalesce(max(version), 1) FROM practice_key_versions WHERE practice_id = $1`, practice).
+		QueryRow(func(r pgx.Row) error { return r.Scan(out) })
 }
 
 // MarkTrimmed notes that all older versions are destroyed.
@@ -144,4 +155,46 @@ func DropDataKey(b *pgx.Batch, practice, key uuid.UUID, done *bool) {
 	*done = false
 	var found bool
 	one(b, &found, func(r pgx.Rows) error { return r.Scan(done) }, `SELECT drop_data_key($1, $2)`, practice, key)
+}
+
+// Debt is what erasures ask of a practice's key: versions under which copies of erased keys are wrapped, in
+// backups, are to be destroyed. Times that are zero ask for nothing.
+type Debt struct {
+	// Unrotated is when the first erasure was that no version of the key is young enough for.
+	Unrotated time.Time
+	// Untrimmed are the first erasures by the version whose predecessors are to be destroyed, where they are not.
+	Untrimmed []Owed
+}
+
+// Owed is when the first erasure was that a version is for.
+type Owed struct {
+	Version int
+	Since   time.Time
+}
+
+// ReadDebt reads it.
+func ReadDebt(b *pgx.Batch, practice uuid.UUID, out *Debt) {
+	*out = Debt{}
+	queue(b, `SELECT min(decided_at) FROM erasures WHERE practice_id = $1 AND state = 3 AND coalesce(key_version, 0) NOT BETWEEN 1 AND
+			coalesce((SELECT max(version) FROM practice_key_versions WHERE practice_id = $1), 1)`, practice).
+		QueryRow(func(r pgx.Row) error {
+			var first *time.Time
+			err := r.Scan(&first)
+			out.Unrotated = instant(first)
+			return err
+		})
+	many(b, &out.Untrimmed, func(r pgx.Rows, o *Owed) error { return r.Scan(&o.Version, &o.Since) },
+		`SELECT key_version, min(decided_at) FROM erasures WHERE practice_id = $1 AND state = 3 AND key_version >
+			coalesce((SELECT max(version) FROM practice_key_versions WHERE practice_id = $1 AND trimmed_at IS NOT NULL), 1)
+		GROUP BY 1 ORDER BY 1`, practice)
+}
+
+// TakeErasures notes that erasures that no version of the key covers are about to be covered.
+func TakeErasures(b *pgx.Batch, practice uuid.UUID) {
+	queue(b, `UPDATE erasures SET key_version = 0 WHERE practice_id = $1 AND state = 3 AND key_version IS NULL`, practice)
+}
+
+// CoverErasures notes which version covers those that were taken.
+func CoverErasures(b *pgx.Batch, practice uuid.UUID, version int) {
+	queue(b, `UPDATE erasures SET key_version = $2 WHERE practice_id = $1 AND state = 3 AND key_version = 0`, practice, version)
 }

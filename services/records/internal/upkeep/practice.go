@@ -32,6 +32,9 @@ func (u *Upkeep) RotatePractice(ctx context.Context, practice uuid.UUID) (store.
 		return store.Job{}, err
 	}
 	name := envelope.KeyName(practice)
+	if err := u.cover(ctx, practice); err != nil {
+		return store.Job{}, err
+	}
 	if err := u.vault.RotateKey(ctx, name); err != nil {
 		return store.Job{}, refused(err)
 	}
@@ -46,6 +49,7 @@ func (u *Upkeep) RotatePractice(ctx context.Context, practice uuid.UUID) (store.
 func (u *Upkeep) noted(ctx context.Context, practice uuid.UUID, key transit.Key) (store.Job, error) {
 	var fresh bool
 	return u.start(ctx, store.Job{Practice: practice, Kind: store.JobRewrap}, func(b *pgx.Batch) {
+		store.LockVersions(b, practice)
 		store.AddKeyVersion(b, practice, key.Latest, u.now(), &fresh)
 	}, func(rec *evidence.Recorder) []*auditv1.Event {
 		return []*auditv1.Event{rec.Event(evidence.Action(accessv1.Action_ACTION_KEY_ROTATE), aboutPractice(practice, key.Latest))}
@@ -67,33 +71,18 @@ func aboutPractice(practice uuid.UUID, version int) func(*auditv1.Event) {
 	}
 }
 
-// trimmable is the newest version whose predecessors may be destroyed at a time: it is
-// known for the configured delay that nothing is wrapped under them. Nil: none, or done.
-func (u *Upkeep) trimmable(versions []store.KeyVersion, now time.Time) *store.KeyVersion {
-	for i := len(versions) - 1; i >= 0; i-- {
-		v := versions[i]
-		if !v.Trimmed.IsZero() {
-			return nil
-		}
-		if !v.Rewrapped.IsZero() && !now.Before(u.trimDue(v)) {
-			return &versions[i]
-		}
-	}
-	return nil
-}
-
-func (u *Upkeep) trimDue(v store.KeyVersion) time.Time {
-	return v.Rewrapped.Add(time.Duration(u.limits.TrimDays) * day)
-}
-
 // Trim destroys the old versions of the practice's key that are due.
 func (u *Upkeep) Trim(ctx context.Context, practice uuid.UUID) error {
 	var versions []store.KeyVersion
-	err := u.access.Do(ctx, pg.Unit{Practice: practice, Queue: func(b *pgx.Batch) { store.ReadKeyVersions(b, practice, &versions) }})
+	var debt store.Debt
+	err := u.access.Do(ctx, pg.Unit{Practice: practice, Queue: func(b *pgx.Batch) {
+		store.ReadKeyVersions(b, practice, &versions)
+		store.ReadDebt(b, practice, &debt)
+	}})
 	if err != nil {
 		return err
 	}
-	last := u.trimmable(versions, u.now())
+	last := u.trimmable(versions, debt, u.now())
 	if last == nil {
 		return errNotDue
 	}
@@ -123,58 +112,6 @@ func (u *Upkeep) Trim(ctx context.Context, practice uuid.UUID) error {
 	})
 }
 
-// due starts what the practice is due for.
-func (u *Upkeep) due(ctx context.Context, practice uuid.UUID) error {
-	ctx = jobContext(ctx, practice, "KeepKeys", accessv1.Action_ACTION_KEY_ROTATE)
-	s, err := u.status(ctx, practice)
-	if err != nil {
-		return err
-	}
-	now := u.now()
-	switch known := s.Versions; {
-	case s.Key.Latest > 1 && (len(known) == 0 || known[len(known)-1].Version < s.Key.Latest):
-		// A rotation that was killed before it was noted.
-		if _, err := u.noted(ctx, practice, s.Key); err != nil {
-			return err
-		}
-	case !now.Before(s.RotationDue):
-		if _, err := u.RotatePractice(ctx, practice); err != nil {
-			return err
-		}
-	}
-	if u.trimmable(s.Versions, now) != nil {
-		if err := u.Trim(ctx, practice); err != nil && errs.ReasonOf(err) != errs.ReasonOf(errUnwrapped) {
-			return err
-		}
-	}
-	if s.Figures.Due > 0 {
-		if err := u.replaceDue(ctx, practice); err != nil {
-			return err
-		}
-	}
-	if now.Sub(s.LastScrub) >= time.Duration(u.limits.ScrubDays)*day {
-		_, err = u.StartScrub(ctx, practice)
-	}
-	return err
-}
-
-// replaceDue replaces a page of the data keys that are due; the next sweep goes on.
-func (u *Upkeep) replaceDue(ctx context.Context, practice uuid.UUID) error {
-	var list []store.DataKey
-	err := u.access.Do(ctx, pg.Unit{Practice: practice, Alone: true, Queue: func(b *pgx.Batch) {
-		store.DueDataKeys(b, practice, u.cutoff(), u.limits.DataKeySeals, page, &list)
-	}})
-	if err != nil {
-		return err
-	}
-	for _, k := range list {
-		if _, err := u.replace(ctx, practice, k); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // cutoff is when a data key that is due by its age was made.
 func (u *Upkeep) cutoff() time.Time { return u.now().Add(-time.Duration(u.limits.DataKeyDays) * day) }
 
@@ -186,6 +123,8 @@ type Status struct {
 	Figures   store.DataKeyFigures
 	Running   []store.Job
 	LastScrub time.Time
+	// Debt is what erasures ask of the practice's key.
+	Debt store.Debt
 	// RotationDue is when the practice's key gets its next version; TrimDue when old ones
 	// may be destroyed, zero where there are none or some are in use.
 	RotationDue, TrimDue time.Time
@@ -213,6 +152,7 @@ func (u *Upkeep) status(ctx context.Context, practice uuid.UUID) (Status, error)
 	}
 	err = u.access.Do(ctx, pg.Unit{Practice: practice, Alone: true, Queue: func(b *pgx.Batch) {
 		store.ReadKeyVersions(b, practice, &s.Versions)
+		store.ReadDebt(b, practice, &s.Debt)
 		store.CountWraps(b, practice, &s.Wraps)
 		store.ReadDataKeyFigures(b, practice, u.cutoff(), u.limits.DataKeySeals, &s.Figures)
 		store.ListJobs(b, practice, uuid.Max, true, manyJobs, &s.Running)
@@ -222,9 +162,12 @@ func (u *Upkeep) status(ctx context.Context, practice uuid.UUID) (Status, error)
 		return Status{}, err
 	}
 	s.RotationDue = s.Key.Created[s.Key.Latest].Add(time.Duration(u.limits.PracticeKeyDays) * day)
+	if first := s.Debt.Unrotated; !first.IsZero() && s.RotationDue.After(first.Add(rotateAfter)) {
+		s.RotationDue = first.Add(rotateAfter)
+	}
 	for _, v := range s.Versions {
 		if v.Trimmed.IsZero() && !v.Rewrapped.IsZero() {
-			s.TrimDue = u.trimDue(v)
+			s.TrimDue = u.trimDue(v, s.Debt)
 			break
 		}
 	}

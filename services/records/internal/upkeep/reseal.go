@@ -14,7 +14,6 @@ import (
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
-	"github.com/carekeep/carekeep/services/records/internal/life"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
@@ -83,6 +82,13 @@ func (u *Upkeep) replace(ctx context.Context, practice uuid.UUID, old store.Data
 	return out, nil
 }
 
+// startReseal starts the re-encryption of what is sealed under a key that was replaced.
+func (u *Upkeep) startReseal(ctx context.Context, practice, key uuid.UUID) (store.Job, error) {
+	return u.start(ctx, store.Job{Practice: practice, Kind: store.JobReseal, Key: key}, nil, func(rec *evidence.Recorder) []*auditv1.Event {
+		return []*auditv1.Event{rec.Event(evidence.Action(accessv1.Action_ACTION_KEY_RESEAL), evidence.Practice(practice), evidence.Resource("keys/"+key.String(), 0))}
+	})
+}
+
 var errReplaced = errs.New(errs.KindConflict, "CHANGED_MEANWHILE", "The key was replaced at the same time: look at the running jobs.")
 
 func aboutKey(key, patient uuid.UUID) func(*auditv1.Event) {
@@ -120,12 +126,15 @@ func (u *Upkeep) reseal(ctx context.Context, j store.Job) error {
 		return u.finish(ctx, j, store.JobDone)
 	}
 	if j.Total == 0 {
+		var others int64
 		err := u.access.Do(ctx, pg.Unit{Practice: j.Practice, Alone: true, Queue: func(b *pgx.Batch) {
 			store.CountSealedUnder(b, j.Practice, old.Patient, old.ID, &j.Total)
+			store.CountRestUnder(b, j.Practice, old.Patient, old.ID, &others)
 		}})
 		if err != nil {
 			return err
 		}
+		j.Total += others
 	}
 	practice, err := u.keys.Practice(ctx, j.Practice)
 	if err != nil {
@@ -253,7 +262,7 @@ func aboutDocument(row store.Document) func(*auditv1.Event) {
 // end deletes the old key once nothing is sealed with it. Where something is, of a kind that this job does
 // not know or that came meanwhile, the key stays and the job goes on with the next turn.
 func (r *resealing) end(ctx context.Context) error {
-	if err := r.holds(ctx); err != nil {
+	if err := r.others(ctx); err != nil {
 		return err
 	}
 	if r.job.Broken > 0 {
@@ -279,46 +288,6 @@ func (r *resealing) end(ctx context.Context) error {
 		return err
 	}
 	r.keys.Forget(j.Practice, r.old.ID())
-	return nil
-}
-
-// holds puts the matters of the patient's legal holds under the new key.
-func (r *resealing) holds(ctx context.Context) error {
-	var list []store.Hold
-	err := r.access.Do(ctx, pg.Unit{Practice: r.job.Practice, Queue: func(b *pgx.Batch) {
-		store.HoldsUnder(b, r.job.Practice, r.patient, r.old.ID(), &list)
-	}})
-	if err != nil {
-		return err
-	}
-	for _, h := range list {
-		matter, err := r.old.Open(life.HoldBinding(r.job.Practice, h), h.Sealed)
-		if err != nil {
-			r.job.Broken++
-			if err := r.alarm(ctx, err, evidence.Resource("legalHolds/"+h.ID.String(), 0)); err != nil {
-				return err
-			}
-			continue
-		}
-		binding := h
-		binding.KeyID = r.fresh.ID()
-		sealed, err := r.fresh.Seal(life.HoldBinding(r.job.Practice, binding), matter)
-		clear(matter)
-		if err != nil {
-			return err
-		}
-		var done bool
-		err = r.access.Do(ctx, pg.Unit{
-			Practice: r.job.Practice,
-			Queue:    func(b *pgx.Batch) { store.ResealHold(b, r.job.Practice, h, r.fresh.ID(), sealed, &done) },
-			Decide: func() ([]*auditv1.Event, error) {
-				return []*auditv1.Event{evidence.From(ctx).Event(aboutKey(r.fresh.ID(), r.patient), evidence.Count(1))}, nil
-			},
-		})
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package upkeep
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -136,19 +137,31 @@ func (u *Upkeep) rewrapped(ctx context.Context, j store.Job, version int) error 
 	if j.Broken > 0 {
 		j.State = store.JobBroken
 	}
-	return u.access.Do(ctx, pg.Unit{
-		Practice: j.Practice,
+	var newest int
+	err := u.access.Do(ctx, pg.Unit{
+		Practice: j.Practice, Alone: true,
 		Queue: func(b *pgx.Batch) {
+			store.LockVersions(b, j.Practice)
+			store.NewestVersion(b, j.Practice, &newest)
 			if j.Broken == 0 { // what does not open now may yet be put right from a backup: its version stays
 				store.MarkRewrapped(b, j.Practice, version, u.now())
 			}
 			store.SaveJob(b, j, u.now())
 		},
 		Decide: func() ([]*auditv1.Event, error) {
+			if newest > version {
+				return nil, errNewer
+			}
 			return []*auditv1.Event{evidence.From(ctx).Event(aboutPractice(j.Practice, version), evidence.Reason("FINISHED"))}, nil
 		},
 	})
+	if errors.Is(err, errNewer) {
+		return nil // the job runs on, to the version that came meanwhile
+	}
+	return err
 }
+
+var errNewer = errors.New("the practice's key has a newer version")
 
 func (u *Upkeep) countOld(ctx context.Context, practice uuid.UUID, latest int) (n int64, err error) {
 	var wraps []store.WrapCount

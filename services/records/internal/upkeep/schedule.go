@@ -75,7 +75,7 @@ func (u *Upkeep) unlock(ctx context.Context, conn *pgxpool.Conn) {
 // work gives the jobs of all practices a turn, one after the other.
 func (u *Upkeep) work(ctx context.Context) error {
 	var jobs []store.Job
-	if err := u.access.Do(ctx, pg.Unit{Queue: func(b *pgx.Batch) { store.RunningJobs(b, manyJobs, &jobs) }}); err != nil {
+	if err := u.access.Do(ctx, pg.Unit{Queue: func(b *pgx.Batch) { store.RunningJobs(b, u.now(), manyJobs, &jobs) }}); err != nil {
 		return err
 	}
 	for _, j := range jobs {
@@ -86,6 +86,9 @@ func (u *Upkeep) work(ctx context.Context) error {
 			}
 			// The others go on: one practice's trouble is not theirs.
 			u.log.WarnContext(ctx, "job", "job", j.ID, "kind", j.Kind, "error", err)
+			if err := u.access.Do(ctx, pg.Unit{Practice: j.Practice, Queue: func(b *pgx.Batch) { store.WaitJob(b, j, u.now()) }}); err != nil {
+				return err
+			}
 			continue
 		}
 		u.poke() // it is done, or has had its turn and goes on after the others

@@ -1,0 +1,104 @@
+package upkeep
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/envelope"
+	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/store"
+)
+
+// others puts what the patient has sealed beside documents under the new key: matters of legal holds, requests,
+// disclosures and consents, reasons of openings.
+func (r *resealing) others(ctx context.Context) error {
+	for behind := (store.Document{}); ; {
+		var rows []store.Document
+		err := r.access.Do(ctx, pg.Unit{Practice: r.job.Practice, Alone: true, Queue: func(b *pgx.Batch) {
+			store.RestUnder(b, r.job.Practice, r.patient, r.old.ID(), behind, resealBatch, &rows)
+		}})
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		behind = rows[len(rows)-1]
+		if err := r.otherBatch(ctx, rows); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *resealing) otherBatch(ctx context.Context, rows []store.Document) error {
+	if err := r.reseals.WaitN(ctx, len(rows)); err != nil {
+		return err
+	}
+	good := rows[:0:0]
+	var sealed [][]byte
+	for _, row := range rows {
+		again, err := r.otherOver(row)
+		if err != nil {
+			r.job.Broken++
+			if err := r.alarm(ctx, err, aboutOther(row)); err != nil {
+				return err
+			}
+			continue
+		}
+		good, sealed = append(good, row), append(sealed, again)
+	}
+	if len(good) == 0 {
+		return nil
+	}
+	next := *r.job
+	var stored int64
+	return r.access.Do(ctx, pg.Unit{
+		Practice: r.job.Practice, Alone: true,
+		Queue: func(b *pgx.Batch) {
+			store.ResealRest(b, r.job.Practice, r.old.ID(), r.fresh.ID(), good, sealed, &stored)
+			next.Done = r.job.Done + int64(len(good))
+			next.Total = max(r.job.Total, next.Done)
+			store.SaveJob(b, next, r.now())
+		},
+		Decide: func() ([]*auditv1.Event, error) {
+			*r.job = next
+			return []*auditv1.Event{evidence.From(ctx).Event(aboutKey(r.fresh.ID(), r.patient), evidence.Count(int(stored)))}, nil
+		},
+	})
+}
+
+// otherOver opens a row under the old key and seals it under the new one.
+func (r *resealing) otherOver(row store.Document) ([]byte, error) {
+	binding := bindingOf(r.job.Practice, row)
+	plain, err := openOther(r.old, r.index, binding, row)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	binding.KeyID = r.fresh.ID()
+	return r.fresh.Seal(binding, plain)
+}
+
+// openOther opens a row that is no document, and compares it with its digest where it has one.
+func openOther(key *envelope.Key, index *envelope.Index, binding envelope.Binding, row store.Document) ([]byte, error) {
+	if len(row.Digest) > 0 {
+		return openWhole(key, index, binding, row)
+	}
+	return key.Open(binding, row.Sealed)
+}
+
+// collections are the names of such rows in events.
+var collections = map[string]string{
+	store.TypeHold: "legalHolds", store.TypeOpening: "glassOpenings", store.TypeReferral: "referrals", store.TypeRightsRequest: "rightsRequests",
+	store.TypeDisclosure: "disclosures", store.TypePatientConsent: "consents",
+}
+
+func aboutOther(row store.Document) func(*auditv1.Event) {
+	return func(e *auditv1.Event) {
+		evidence.Resource(collections[row.Type]+"/"+row.ID.String(), row.Version)(e)
+		if row.Patient != uuid.Nil { // a hold on the practice is nobody's
+			evidence.Patient(row.Patient)(e)
+		}
+	}
+}
