@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -24,7 +25,7 @@ const (
 
 const (
 	beginSQL = "begin isolation level read committed"
-	// The setting is local to the transaction; the next unit overwrites it.
+	// The setting is local to the transaction; the next unit of another practice overwrites it.
 	practiceSQL = "select set_config('carekeep.practice', $1, true)"
 	commitSQL   = "commit"
 )
@@ -36,21 +37,33 @@ type transaction struct {
 	opts  Options
 	batch pgx.Batch
 	order []*request // units with statements, as queued
-	begun int        // how many of them had their practice set
-	mark  func(pgx.BatchResults) error
+	begun int        // how many of them had a statement sent whose result was looked at
 	all   []*auditv1.Event
 }
 
 func newTransaction(pool *pgxpool.Pool, opts Options) *transaction {
-	t := &transaction{pool: pool, opts: opts}
-	t.mark = func(br pgx.BatchResults) error {
-		_, err := br.Exec()
-		if err == nil {
-			t.begun++
+	return &transaction{pool: pool, opts: opts}
+}
+
+// queue adds the statements of a unit, and a mark on the first of them: results are
+// read in order, so the last unit that was marked is the one that failed.
+func (t *transaction) queue(r *request) {
+	from := len(t.batch.QueuedQueries)
+	r.unit.Queue(&t.batch)
+	if len(t.batch.QueuedQueries) == from {
+		return
+	}
+	t.order = append(t.order, r)
+	first := t.batch.QueuedQueries[from]
+	read := first.Fn
+	first.Fn = func(br pgx.BatchResults) error {
+		t.begun++
+		if read != nil {
+			return read(br)
 		}
+		_, err := br.Exec()
 		return err
 	}
-	return t
 }
 
 // guarded is attempt for a goroutine that serves many callers: a panic in the
@@ -105,13 +118,16 @@ func (t *transaction) emptyBatch() {
 // statements is the first round trip. It stays out where no unit has any.
 func (t *transaction) statements(ctx context.Context, conn *pgxpool.Conn, group []*request) (outcome, error) {
 	t.batch.Queue(beginSQL)
+	var set *uuid.UUID
 	for _, r := range group {
 		if r.unit.Queue == nil {
 			continue
 		}
-		t.order = append(t.order, r)
-		t.batch.Queue(practiceSQL, r.unit.Practice.String()).Fn = t.mark
-		r.unit.Queue(&t.batch)
+		if practice := &r.unit.Practice; set == nil || *set != *practice {
+			t.batch.Queue(practiceSQL, practice.String())
+			set = practice
+		}
+		t.queue(r)
 	}
 	if len(t.order) == 0 {
 		return committed, nil // the begin goes with the events

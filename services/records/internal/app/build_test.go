@@ -100,7 +100,7 @@ func (h *house) idle() (release func()) {
 		return conn.QueryRow(h.t.Context(), "SELECT pg_try_advisory_lock(x'636b7570'::bigint)").Scan(&mine) == nil && mine
 	}, patience, tick)
 	return func() {
-		_, err := conn.Exec(h.t.Context(), "SELECT pg_advisory_unlock_all()")
+		_, err := conn.Exec(context.Background(), "SELECT pg_advisory_unlock_all()")
 		require.NoError(h.t, err)
 	}
 }

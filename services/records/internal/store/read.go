@@ -19,10 +19,17 @@ func scanDocument(rows pgx.Rows, d *Document) error {
 }
 
 // A document whose key is not there is lost and not absent, so its row comes, without the key.
-const joins = `
-	JOIN patients p ON p.practice_id = d.practice_id AND p.patient_id = d.patient_id
-	LEFT JOIN data_keys k ON k.practice_id = d.practice_id AND k.key_id = d.key_id
+//
+// OFFSET 0 keeps the planner from another order than this one, from a document to its patient and its
+// key. Without statistics, after a first import say, it takes practices for small and reads all patients of one.
+const joins = ofPatient + `
+	LEFT JOIN LATERAL (SELECT k.wrapped FROM data_keys k WHERE k.practice_id = d.practice_id AND k.key_id = d.key_id OFFSET 0) k ON true
 	` + sight
+
+// ofPatient joins the patient of a document d as p.
+const ofPatient = `
+	CROSS JOIN LATERAL (SELECT p.patient_id, p.deleted_at FROM patients p
+		WHERE p.practice_id = d.practice_id AND p.patient_id = d.patient_id OFFSET 0) p`
 
 // anyPatient in place of a patient's id lets a read find the resource wherever it is.
 // It is the maximum UUID, which FHIR ids do not take: the nil one is the directory.

@@ -53,32 +53,38 @@ func Find(b *pgx.Batch, v Viewer, q Search, out *[]Document) {
 	resourceType := s.arg(q.Type)
 	fmt.Fprintf(s, `WITH page AS MATERIALIZED (
 		SELECT d.id, sum(octet_length(d.sealed)) OVER (ORDER BY %[1]s) - octet_length(d.sealed) AS before
-		FROM %[2]s JOIN patients p ON p.practice_id = d.practice_id AND p.patient_id = d.patient_id
+		FROM %[2]s`+ofPatient+`
 		CROSS JOIN LATERAL (SELECT `+visible+` AS visible OFFSET 0) v
 		WHERE d.practice_id = $1 AND d.type = %[3]s AND NOT d.deleted AND p.deleted_at IS NULL AND v.visible`,
 		order, q.from(s, resourceType), resourceType)
 	q.where(s)
 	fmt.Fprintf(s, ` ORDER BY %s LIMIT %s)`, order, s.arg(q.Limit))
-	columns := strings.Replace(documentColumns, "WHEN v.visible", "WHEN m.before < "+s.arg(pageBytes), 1)
-	fmt.Fprintf(s, ` SELECT %s FROM page m JOIN documents d ON d.practice_id = $1 AND d.type = %s AND d.id = m.id`+joins+` ORDER BY %s`,
-		columns, resourceType, order)
+	shown := strings.Replace(documentColumns, "WHEN v.visible", "WHEN m.before < "+s.arg(pageBytes), 1)
+	fmt.Fprintf(s, ` SELECT %s FROM page m CROSS JOIN LATERAL (SELECT `+columns+` FROM documents
+		WHERE practice_id = $1 AND type = %s AND id = m.id OFFSET 0) d`+joins+` ORDER BY %s`,
+		shown, resourceType, order)
 	many(b, out, scanDocument, s.String(), s.args...)
 }
 
-// from begins with what selects best: tokens before all else, so that the plan does
-// not depend on what the planner believes about them.
+// from begins with what selects best: tokens before all else, then patients, so that the
+// plan does not depend on what the planner believes about them.
 func (q Search) from(s *statement, resourceType string) string {
-	if len(q.Tokens) == 0 {
+	if len(q.Tokens) == 0 && q.Patients == nil {
 		return "documents d"
+	}
+	if len(q.Tokens) == 0 {
+		return fmt.Sprintf(`(SELECT DISTINCT unnest(%s::uuid[]) AS id OFFSET 0) a
+			CROSS JOIN LATERAL (SELECT `+columns+` FROM documents WHERE practice_id = $1 AND patient_id = a.id AND type = %s AND NOT deleted OFFSET 0) d`,
+			s.arg(q.Patients), resourceType)
 	}
 	generation := s.arg(q.Generation)
 	hits := make([]string, len(q.Tokens))
 	for i, any := range q.Tokens {
-		hits[i] = fmt.Sprintf(`SELECT i.id FROM resource_index i WHERE i.practice_id = $1 AND i.generation = %s AND i.token = ANY(%s::bytea[]) AND i.type = %s`,
-			generation, s.arg(any), resourceType)
+		hits[i] = fmt.Sprintf(`SELECT i.id FROM unnest(%s::bytea[]) AS t(token) CROSS JOIN LATERAL (SELECT id FROM resource_index
+			WHERE practice_id = $1 AND generation = %s AND token = t.token AND type = %s OFFSET 0) i`, s.arg(any), generation, resourceType)
 	}
 	return `(SELECT DISTINCT h.id FROM (` + strings.Join(hits, " INTERSECT ") + `) h OFFSET 0) h
-		JOIN documents d ON d.practice_id = $1 AND d.type = ` + resourceType + ` AND d.id = h.id`
+		CROSS JOIN LATERAL (SELECT ` + columns + ` FROM documents WHERE practice_id = $1 AND type = ` + resourceType + ` AND id = h.id OFFSET 0) d`
 }
 
 func (q Search) where(s *statement) {
@@ -118,9 +124,12 @@ func ReadAsked(b *pgx.Batch, v Viewer, q Search, out *[]Asked) {
 	if len(q.Patients) == 0 && len(q.IDs) == 0 {
 		return
 	}
-	many(b, out, func(r pgx.Rows, a *Asked) error { return r.Scan(&a.Patient, &a.Visible) }, `SELECT p.patient_id, v.visible FROM patients p
+	many(b, out, func(r pgx.Rows, a *Asked) error { return r.Scan(&a.Patient, &a.Visible) }, `SELECT p.patient_id, v.visible
+		FROM (SELECT unnest($4::uuid[]) AS id UNION
+			SELECT d.patient_id FROM unnest($6::uuid[]) AS i(id) CROSS JOIN LATERAL (SELECT patient_id FROM documents
+				WHERE practice_id = $1 AND type = $5 AND id = i.id AND NOT deleted OFFSET 0) d) a
+		CROSS JOIN LATERAL (SELECT patient_id, deleted_at FROM patients WHERE practice_id = $1 AND patient_id = a.id OFFSET 0) p
 		CROSS JOIN LATERAL (SELECT `+visible+` AS visible OFFSET 0) v
-		WHERE p.practice_id = $1 AND p.deleted_at IS NULL AND p.patient_id IN (SELECT unnest($4::uuid[]) UNION
-			SELECT d.patient_id FROM documents d WHERE d.practice_id = $1 AND d.type = $5 AND d.id = ANY($6::uuid[]) AND NOT d.deleted)`,
+		WHERE p.deleted_at IS NULL`,
 		v.args(q.Patients, q.Type, q.IDs)...)
 }

@@ -28,18 +28,19 @@ type Viewer struct {
 }
 
 // The viewer is $1 practice, $2 whole and $3, in which the user comes first and then
-// the subjects. Times are the database's: all replicas go by one clock.
+// the subjects. Times are the database's: all replicas go by one clock. OFFSET 0 keeps an EXISTS
+// from being answered for all patients at once, which reads the whole list of a doctor.
 const (
 	subjects = `($3::uuid[])[2:]`
 
 	// treated is true where the viewer may see patient p as the care team or the whole
 	// practice may. The directory, the nil patient, is everybody's.
 	treated = `($2::boolean OR p.patient_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
-	SELECT FROM care_team c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.user_id = ANY(` + subjects + `) AND ` + current + `))`
+	SELECT FROM care_team c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.user_id = ANY(` + subjects + `) AND ` + current + ` OFFSET 0))`
 
 	// entitled is treated, or a doctor to whom the patient is referred.
 	entitled = `(` + treated + ` OR EXISTS (
-	SELECT FROM referrals c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.to_user = ANY(` + subjects + `) AND ` + inForce + `))`
+	SELECT FROM referrals c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.to_user = ANY(` + subjects + `) AND ` + inForce + ` OFFSET 0))`
 
 	// current is true of members of a care team c, or of referrals, whose time it is.
 	current = `statement_timestamp() >= c.starts_at AND statement_timestamp() < c.ends_at`
@@ -48,7 +49,7 @@ const (
 
 	opened = `EXISTS (
 	SELECT FROM glass_openings g WHERE g.practice_id = $1 AND g.patient_id = p.patient_id AND g.user_id = ($3::uuid[])[1]
-	  AND statement_timestamp() < g.ends_at)`
+	  AND statement_timestamp() < g.ends_at OFFSET 0)`
 
 	// visible is true where the viewer may see patient p, also through a broken glass.
 	visible = `(` + entitled + ` OR ` + opened + `)`
