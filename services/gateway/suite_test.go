@@ -49,6 +49,8 @@ type suite struct {
 	records   *recordsHandlers
 	rights    *rightsHandlers
 	backup    *backupHandlers
+	// fhir answers what goes to the FHIR API of records.
+	fhir      http.HandlerFunc
 	logs      *lockedBuffer
 	url, addr string
 	// stopUpstream stops a service; stop stops the gateway and returns what Serve returned.
@@ -65,6 +67,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 	}
 	keys := s.makeSigner()
 	s.auth = &authHandlers{signer: s.signer}
+	var web *server.Server
 	upstreams := Upstreams{
 		Auth: s.upstream(accessv1.Service_SERVICE_AUTH, keys, func(srv *server.Server) {
 			authv1.RegisterAuthServiceServer(srv, s.auth)
@@ -73,15 +76,17 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 		Records: s.upstream(accessv1.Service_SERVICE_RECORDS, keys, func(srv *server.Server) {
 			recordsv1.RegisterRecordsServiceServer(srv, s.records)
 			recordsv1.RegisterRightsServiceServer(srv, s.rights)
+			require.NoError(t, srv.ServeHTTP(t.Context(), "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fhir(w, r) })))
+			web = srv
 		}),
 		Audit: s.upstream(accessv1.Service_SERVICE_AUDIT, keys, func(srv *server.Server) {
 			auditv1.RegisterAuditServiceServer(srv, auditv1.UnimplementedAuditServiceServer{})
 		}),
-		FHIR: "127.0.0.1:1",
 		Backup: s.upstream(accessv1.Service_SERVICE_BACKUP, keys, func(srv *server.Server) {
 			backupv1.RegisterBackupServiceServer(srv, s.backup)
 		}),
 	}
+	upstreams.FHIR = web.HTTPAddr().String()
 	s.startGateway(upstreams, change)
 	return s
 }

@@ -163,6 +163,10 @@ func (p *passage) answer(w http.ResponseWriter, r, onward *http.Request) {
 		}
 	}
 	w.WriteHeader(response.StatusCode)
-	// A client that is gone needs no answer, and of an answer that broke off the client sees the length.
-	_, _ = io.Copy(w, io.LimitReader(response.Body, int64(p.limits.ResponseBytes)))
+	// An answer that breaks off, or is larger than any may be, breaks the connection, so that nobody
+	// takes the part for the whole: an export's file has no end that a client could look for.
+	limit := int64(p.limits.ResponseBytes)
+	if n, err := io.Copy(w, io.LimitReader(response.Body, limit+1)); err != nil || n > limit {
+		panic(http.ErrAbortHandler)
+	}
 }
