@@ -2,7 +2,9 @@ package app_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -70,6 +72,46 @@ func TestFHIRConditionalCreate(t *testing.T) {
 	for _, bad := range []string{"%", "_count=1", "name=x"} {
 		require.Equal(t, 400, create(bad).status, bad)
 	}
+}
+
+// Creates under the same condition at the same time make one resource, alone and in transactions; whoever is
+// later is answered with it.
+func TestFHIRConditionalCreatesAtOnceMakeOne(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	u := h.doctor()
+	for round := range 4 {
+		name := fmt.Sprintf("round%d", round)
+		condition := "email=" + name + "@example.org"
+		bundle := `{"resourceType":"Bundle","type":"transaction","entry":[{"resource":` + called(name) +
+			`,"request":{"method":"POST","url":"Patient","ifNoneExist":"` + condition + `"}}]}`
+		var mu sync.Mutex
+		statuses, ids := map[string]int{}, map[string]int{}
+		var work sync.WaitGroup
+		for i := range 8 {
+			work.Go(func() {
+				status, location := "", ""
+				if i%2 == 0 {
+					got := h.fhir(u, "POST", "/Patient", called(name), "If-None-Exist", condition)
+					status, location = strconv.Itoa(got.status), got.header.Get("Location")
+				} else {
+					got := h.fhir(u, "POST", "", bundle)
+					status, location = got.get("entry.0.response.status").String(), got.get("entry.0.response.location").String()
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				statuses[status[:min(3, len(status))]]++
+				ids[location]++
+			})
+		}
+		work.Wait()
+		require.Equal(t, map[string]int{"201": 1, "200": 7}, statuses)
+		require.Len(t, ids, 1)
+		require.EqualValues(t, 1, h.search(u, "Patient", condition).get("entry.#").Int())
+	}
+	twice := `{"resource":` + called("twice") + `,"request":{"method":"POST","url":"Patient","ifNoneExist":"email=twice@example.org"}}`
+	got := h.fhir(u, "POST", "", `{"resourceType":"Bundle","type":"transaction","entry":[`+twice+`,`+twice+`]}`)
+	require.Equal(t, "ENTRY_DUPLICATE", got.reason(), got.body)
 }
 
 // A search shows nothing of patients of another doctor or of another practice: not in its

@@ -9,6 +9,7 @@ import (
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
 )
 
 // maxEntries bounds a bundle. Larger ones go through the import, which streams.
@@ -19,6 +20,7 @@ type entry struct {
 	method, fullURL   string
 	kind, id, version string
 	noneExist         string
+	unless            chart.Criteria
 	match             int64
 	resource          []byte
 	rpc               string

@@ -17,6 +17,7 @@ import (
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/outcome"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/interact"
 	"github.com/carekeep/carekeep/services/records/internal/search"
@@ -210,35 +211,45 @@ func (s *Service) search(ctx context.Context, resourceType string, form url.Valu
 }
 
 func (s *Service) found(ctx context.Context, resourceType string, form url.Values) (search.Result, error) {
-	if _, err := readable(ctx, resourceType, ""); err != nil {
-		return search.Result{}, err
-	}
-	q, err := search.Parse(resourceType, form)
+	q, err := parsed(ctx, resourceType, form)
 	if err != nil {
 		return search.Result{}, err
 	}
 	return s.Engine.Run(ctx, q)
 }
 
+// parsed is a search for resources that the caller may read.
+func parsed(ctx context.Context, resourceType string, form url.Values) (*search.Query, error) {
+	if _, err := readable(ctx, resourceType, ""); err != nil {
+		return nil, err
+	}
+	return search.Parse(resourceType, form)
+}
+
 var errMany = errs.New(errs.KindPrecondition, outcome.ReasonMany, "If-None-Exist finds more than one resource: make its parameters narrower.")
 
-// existing is the resource that a conditional create finds, nil where there is none.
-func (s *Service) existing(ctx context.Context, resourceType, condition string) (*recordsv1.FhirAnswer, error) {
+// existing is the resource that a conditional create finds, nil where there is none; and what the
+// create has to go without, nil where it has no condition.
+func (s *Service) existing(ctx context.Context, resourceType, condition string) (*recordsv1.FhirAnswer, chart.Criteria, error) {
 	if condition == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	form, err := url.ParseQuery(condition)
 	if err != nil || len(form) == 0 || slices.ContainsFunc(search.Results(), form.Has) {
-		return nil, errs.New(errs.KindInvalid, "PARAMETER_MALFORMED", "If-None-Exist takes search parameters that say what is looked for, and no others.")
+		return nil, nil, errs.New(errs.KindInvalid, "PARAMETER_MALFORMED", "If-None-Exist takes search parameters that say what is looked for, and no others.")
 	}
-	found, err := s.found(ctx, resourceType, form)
+	q, err := parsed(ctx, resourceType, form)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := s.Engine.Run(ctx, q)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case len(found.Documents) > 1:
-		return nil, errMany
+		return nil, nil, errMany
 	case len(found.Documents) == 1:
-		return answer(found.Documents[0]), nil
+		return answer(found.Documents[0]), nil, nil
 	}
-	return nil, nil
+	return nil, q.Criteria(), nil
 }

@@ -30,8 +30,13 @@ func (s *Service) Process(ctx context.Context, r *recordsv1.FhirServiceProcessRe
 		for i, e := range entries {
 			answers[i] = s.single(ctx, e)
 		}
-	} else if answers, err = s.together(ctx, entries); err != nil {
-		return nil, located(err)
+	} else {
+		for try := 0; try == 0 || errors.Is(err, interact.ErrExists) && try <= conditionTries; try++ {
+			answers, err = s.together(ctx, entries)
+		}
+		if err != nil {
+			return nil, located(err)
+		}
 	}
 	// Nothing leaves without evidence, and reads and the entries of a batch may all fail. The
 	// changes of a transaction have theirs, and no failure may follow them.
@@ -188,11 +193,17 @@ func (s *Service) decide(ctx context.Context, entries []entry, answers []reply) 
 		if e.method != http.MethodPost {
 			continue
 		}
-		found, err := s.existing(ctx, e.kind, e.noneExist)
+		if condition := e.kind + "?" + e.noneExist; e.noneExist != "" {
+			if seen[condition] {
+				return fail(errs.New(errs.KindInvalid, "ENTRY_DUPLICATE", "Two entries of a transaction create under the same condition."))
+			}
+			seen[condition] = true
+		}
+		found, unless, err := s.existing(ctx, e.kind, e.noneExist)
 		if err != nil {
 			return fail(err)
 		}
-		if found != nil {
+		if e.unless = unless; found != nil {
 			found.Content = nil
 			answers[i].FhirAnswer, e.id = found, found.GetId()
 			continue
@@ -225,7 +236,9 @@ func (e entry) change(links map[string]string) (interact.Change, error) {
 	if e.method == http.MethodPut {
 		return replacement(e.kind, e.id, e.match, content)
 	}
-	return creationAs(e.kind, parseID(e.id), content)
+	change, err := creationAs(e.kind, parseID(e.id), content)
+	change.Unless = e.unless
+	return change, err
 }
 
 // reply adds the answer to an entry.

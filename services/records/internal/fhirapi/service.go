@@ -5,6 +5,7 @@ package fhirapi
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -102,21 +103,32 @@ func (s *Service) ReadVersion(ctx context.Context, r *recordsv1.FhirServiceReadV
 	return answer(d), nil
 }
 
-// Create implements the RPC.
+// Create implements the RPC. A condition that somebody else met meanwhile is looked for again.
 func (s *Service) Create(ctx context.Context, r *recordsv1.FhirServiceCreateRequest) (*recordsv1.FhirAnswer, error) {
-	if found, err := s.existing(ctx, r.GetType(), r.GetNoneExist()); err != nil || found != nil {
-		return found, err
+	for try := 0; ; try++ {
+		found, unless, err := s.existing(ctx, r.GetType(), r.GetNoneExist())
+		if err != nil || found != nil {
+			return found, err
+		}
+		change, err := creation(r.GetType(), r.GetContent())
+		if err != nil {
+			return nil, err
+		}
+		change.Unless = unless
+		a, err := s.apply(ctx, change)
+		if errors.Is(err, interact.ErrExists) && try < conditionTries {
+			continue
+		}
+		if err == nil {
+			a.Status = 201
+		}
+		return a, err
 	}
-	change, err := creation(r.GetType(), r.GetContent())
-	if err != nil {
-		return nil, err
-	}
-	a, err := s.apply(ctx, change)
-	if err == nil {
-		a.Status = 201
-	}
-	return a, err
 }
+
+// conditionTries is how often a condition is looked for again: once would do, if what was found
+// could not be deleted before it is read.
+const conditionTries = 3
 
 // Update implements the RPC.
 func (s *Service) Update(ctx context.Context, r *recordsv1.FhirServiceUpdateRequest) (*recordsv1.FhirAnswer, error) {

@@ -30,6 +30,8 @@ type Change struct {
 	ID    uuid.UUID
 	JSON  []byte // empty where a resource is deleted
 	Match int64  // the version that was read; 0 takes whatever is current
+	// Unless is what a conditional create has to go without; nil where it has no condition.
+	Unless chart.Criteria
 }
 
 func (c Change) ref() store.Ref { return store.Ref{Type: c.Type, ID: c.ID} }
@@ -163,6 +165,10 @@ func (w *set) write(ctx context.Context, generations []index.Generation) error {
 	if err != nil {
 		return err
 	}
+	unless, err := w.conditions(generations)
+	if err != nil {
+		return err
+	}
 	var seen []store.Generation
 	var occupied []store.Occupied
 	var owners []store.Patient
@@ -171,10 +177,11 @@ func (w *set) write(ctx context.Context, generations []index.Generation) error {
 	versions := make([]int64, len(w.rows))
 	return w.access.Do(ctx, pg.Unit{
 		Practice: w.viewer.Practice,
-		Alone:    len(w.rows) > aloneFrom || len(bookings) > 0, // it may wait for others who want the same time
+		Alone:    len(w.rows) > aloneFrom || len(bookings) > 0 || len(unless.locks) > 0, // it may wait for others who want the same
 		Queue: func(b *pgx.Batch) {
 			clear(made) // a group that was rolled back runs again
 			clear(ended)
+			unless.queue(b, w.viewer)
 			store.ReadPatients(b, w.viewer, w.owners(), &owners)
 			var puts []store.Document
 			for i, row := range w.rows {
@@ -194,6 +201,9 @@ func (w *set) write(ctx context.Context, generations []index.Generation) error {
 			store.Occupy(b, w.viewer.Practice, bookings, &occupied)
 		},
 		Decide: func() ([]*auditv1.Event, error) {
+			if !unless.met() {
+				return nil, ErrExists
+			}
 			if !w.unchanged(owners) {
 				return nil, errBusy
 			}

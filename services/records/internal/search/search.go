@@ -56,3 +56,8 @@ func (e *Engine) Run(ctx context.Context, q *Query) (Result, error) {
 	}
 	return out, err
 }
+
+// Criteria are what the store looks for to run a query from its beginning.
+func (q *Query) Criteria() chart.Criteria {
+	return func(p *keys.Practice, g index.Generation) (store.Search, error) { return q.plan(p, g, store.Cursor{}) }
+}

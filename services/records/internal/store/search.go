@@ -45,6 +45,11 @@ func (s *statement) arg(v any) string {
 // order of their last change. What the viewer may not see counts nowhere: not in
 // a page, and not in its limit. Beyond 3 MiB it reads rows without content.
 func Find(b *pgx.Batch, v Viewer, q Search, out *[]Document) {
+	sql, args := q.find(v)
+	many(b, out, scanDocument, sql, args...)
+}
+
+func (q Search) find(v Viewer) (string, []any) {
 	s := &statement{args: v.args()}
 	order := "d.updated_at DESC, d.id DESC"
 	if q.Oldest {
@@ -63,7 +68,7 @@ func Find(b *pgx.Batch, v Viewer, q Search, out *[]Document) {
 	fmt.Fprintf(s, ` SELECT %s FROM page m CROSS JOIN LATERAL (SELECT `+columns+` FROM documents
 		WHERE practice_id = $1 AND type = %s AND id = m.id OFFSET 0) d`+joins+` ORDER BY %s`,
 		shown, resourceType, order)
-	many(b, out, scanDocument, s.String(), s.args...)
+	return s.String(), s.args
 }
 
 // from begins with what selects best: tokens before all else, then patients, so that the
@@ -132,4 +137,15 @@ func ReadAsked(b *pgx.Batch, v Viewer, q Search, out *[]Asked) {
 		CROSS JOIN LATERAL (SELECT `+visible+` AS visible OFFSET 0) v
 		WHERE p.deleted_at IS NULL`,
 		v.args(q.Patients, q.Type, q.IDs)...)
+}
+
+// Exists reports whether the viewer may see a document that meets the search.
+func Exists(b *pgx.Batch, v Viewer, q Search, out *bool) {
+	sql, args := q.find(v)
+	changed(b, out, `SELECT FROM (`+sql+`) f`, args...)
+}
+
+// LockCondition waits until no other transaction holds the lock of a condition.
+func LockCondition(b *pgx.Batch, key int64) {
+	queue(b, `SELECT pg_advisory_xact_lock($1::bigint)`, key)
 }
