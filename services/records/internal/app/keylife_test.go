@@ -181,3 +181,82 @@ func TestErasureMakesOlderBackupsWorthlessInTime(t *testing.T) {
 	l.pass(35 * day)
 	require.Eventually(t, func() bool { return len(l.alerts("ERASURE_TRIM_OVERDUE")) > 0 }, 3*patience, tick)
 }
+
+// A request, a broken glass and a referral are contacts: the retention runs from them as from what is in the chart.
+func TestDH46_RightsAndOpeningsAreContacts(t *testing.T) {
+	t.Parallel()
+	l := newLife(t)
+	doctor := l.doctor()
+	for name, contact := range map[string]func(file){
+		"request": func(f file) {
+			asked(t, l.as(doctor), l.desk(), f.patient, ukRequest(recordsv1.RightsKind_RIGHTS_KIND_ACCESS))
+		},
+		"glass": func(f file) {
+			_, err := l.access.BreakGlass(l.as(l.designated()), breakGlass(f))
+			require.NoError(t, err)
+		},
+		"referral": func(f file) {
+			_, err := l.referrals().CreateReferral(l.as(doctor), refer(f, l.doctor()))
+			require.NoError(t, err)
+		},
+	} {
+		f := l.file(doctor)
+		l.aged(f.patient, longAgo)
+		contact(f)
+		require.Equal(t, "CK002", l.eraseAsService(f.patient), name)
+	}
+}
+
+// From the decision on nothing is stored for a practice that leaves, whichever replica is asked.
+func TestDMD33_NothingIsStoredForAPracticeThatLeaves(t *testing.T) {
+	t.Parallel()
+	l := newLife(t)
+	f := l.file(l.doctor())
+	l.admin(`INSERT INTO practice_exits (practice_id, exit_id, state, requested_by, requested_at, approved_by, manifest_digest)
+		VALUES ('` + l.practice.String() + `', gen_random_uuid(), 4, gen_random_uuid(), now(), gen_random_uuid(), 'x')`)
+	ctx := context.Background()
+	conn, err := l.db.Conn(ctx, "records", "records_app", l.database)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	_, err = conn.Exec(ctx, "SELECT set_config('carekeep.practice', $1, false)", l.practice.String())
+	require.NoError(t, err)
+	for _, statement := range []string{
+		"UPDATE documents SET version = version + 1 WHERE id = '" + f.noteID + "'", "UPDATE legal_holds SET released_at = now()",
+		"UPDATE glass_openings SET ends_at = now()", "UPDATE referrals SET withdrawn_at = now()", "UPDATE care_team SET added_at = now()",
+		"INSERT INTO rights_rows SELECT * FROM rights_rows",
+	} {
+		_, err := conn.Exec(ctx, statement)
+		require.ErrorContains(t, err, "CK004", statement)
+	}
+}
+
+// Whoever joins a care team while the patient is erased waits for it, and leaves nothing behind.
+func TestErasureLeavesNoMemberWhoJoinedMeanwhile(t *testing.T) {
+	t.Parallel()
+	l := newLife(t)
+	doctor := l.doctor()
+	f := l.file(doctor)
+	l.aged(f.patient, longAgo)
+	ctx := context.Background()
+	conn, err := l.db.AdminConn(ctx, l.database)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	for _, statement := range []string{"BEGIN", "SET LOCAL carekeep.practice = '" + l.practice.String() + "'", "SELECT erase_patient('" + l.practice.String() + "', '" + f.patientID + "')"} {
+		_, err = conn.Exec(ctx, statement)
+		require.NoError(t, err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = l.house.client.AddCareTeamMember(l.as(doctor), &recordsv1.AddCareTeamMemberRequest{
+			Name: f.patient + "/careTeam", User: "users/" + l.doctor().User.String(),
+		})
+	}()
+	require.Eventually(t, func() bool {
+		return len(l.sql("SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")) > 0
+	}, patience, tick)
+	_, err = conn.Exec(ctx, "COMMIT")
+	require.NoError(t, err)
+	<-done
+	require.Empty(t, l.left(f.patient))
+}

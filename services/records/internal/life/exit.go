@@ -188,7 +188,7 @@ func (l *Life) begin(ctx context.Context, user, practice uuid.UUID, manifest str
 		Queue: func(b *pgx.Batch) {
 			store.LockPractice(b, practice)
 			store.LockExit(b, practice, &e, &found)
-			store.Unready(b, practice, now.Exported, &held, &stale)
+			store.Unready(b, practice, now.Exported, now.Versions, &held, &stale)
 			store.MoveExit(b, practice, next, exitExported, &done)
 		},
 		Decide: func() ([]*auditv1.Event, error) {
@@ -276,7 +276,8 @@ func (l *Life) finish(ctx context.Context, user, practice uuid.UUID, version int
 	return e, err
 }
 
-// Export writes every version of every resource and the care teams as NDJSON, and
+// Export writes every version of every resource, request, disclosure and consent, the legal holds, the reasons of
+// openings and referrals, and the care teams as NDJSON, and
 // returns the signed manifest. The event commits before the first line leaves.
 func (l *Life) Export(ctx context.Context, write func([]byte) error) (string, error) {
 	user, v, err := view(ctx)
@@ -305,6 +306,7 @@ func (l *Life) Export(ctx context.Context, write func([]byte) error) (string, er
 	}
 	sum := sha256.Sum256([]byte(manifest))
 	e.Exported, e.ManifestDigest = began, hex.EncodeToString(sum[:])
+	e.Versions = x.rows["versions"] + x.rows["rights"]
 	_, err = l.moved(ctx, v.Practice, e, exitExported)
 	return manifest, err
 }

@@ -3,6 +3,8 @@ package life
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"hash"
 	"strconv"
 	"sync"
@@ -10,7 +12,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
+	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/envelope"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/pg"
@@ -53,6 +58,9 @@ func (x *exporter) run(ctx context.Context) error {
 		last := page[len(page)-1]
 		after = store.VersionKey{Type: last.Type, ID: last.ID, Version: last.Version}
 	}
+	if err := x.others(ctx); err != nil {
+		return err
+	}
 	var teams []string
 	err := x.access.Do(ctx, pg.Unit{
 		Practice: x.practice, Alone: true, Queue: func(b *pgx.Batch) { store.ExportTeams(b, x.practice, &teams) },
@@ -92,6 +100,74 @@ func (x *exporter) page(ctx context.Context, page []store.Document) error {
 		}
 	}
 	return nil
+}
+
+// others writes what is sealed and is no document.
+func (x *exporter) others(ctx context.Context) error {
+	for at := (store.Place{}); ; {
+		var page []store.Stored
+		err := x.access.Do(ctx, pg.Unit{
+			Practice: x.practice, Alone: true,
+			Queue: func(b *pgx.Batch) { store.WalkRest(b, x.practice, at, exportPage, &page) },
+		})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, row := range page {
+			if err := x.other(ctx, row); err != nil {
+				return err
+			}
+		}
+		last := page[len(page)-1]
+		at = store.Place{Patient: last.Patient, Type: last.Type, ID: last.ID, Version: last.Version}
+	}
+}
+
+func (x *exporter) other(ctx context.Context, row store.Stored) error {
+	key, err := x.keys.Get(ctx, x.practice, keys.Wrapped{ID: row.KeyID, Patient: row.Patient, Blob: row.Wrapped})
+	if err != nil {
+		return err
+	}
+	defer key.Release()
+	plain, err := key.Open(envelope.Binding{
+		Practice: x.practice, Patient: row.Patient, Type: row.Type, ID: row.ID, Version: row.Version, KeyID: row.KeyID,
+	}, row.Sealed)
+	if err != nil {
+		return err
+	}
+	defer clear(plain)
+	kind, content, err := readable(row.Type, plain)
+	if err != nil {
+		return err
+	}
+	line, err := json.Marshal(map[string]any{
+		"type": row.Type, "id": row.ID, "patient": row.Patient, "version": row.Version, "content": content,
+	})
+	if err != nil {
+		return err
+	}
+	return x.line(kind, string(line))
+}
+
+// readable is what such a row says, as JSON, and what the manifest counts it as.
+func readable(rowType string, plain []byte) (kind string, content json.RawMessage, err error) {
+	var m proto.Message
+	switch rowType {
+	case store.TypeRightsRequest:
+		m = &recordsv1.RightsRequest{}
+	case store.TypeDisclosure:
+		m = &recordsv1.Disclosure{}
+	case store.TypePatientConsent:
+		m = &recordsv1.PatientConsent{}
+	default:
+		text, err := json.Marshal(string(plain))
+		return map[string]string{store.TypeHold: "legal_holds", store.TypeOpening: "glass_openings", store.TypeReferral: "referrals"}[rowType], text, err
+	}
+	if err := proto.Unmarshal(plain, m); err != nil {
+		return "", nil, fmt.Errorf("a stored row is no message of its type")
+	}
+	content, err = protojson.Marshal(m)
+	return "rights", content, err
 }
 
 // version is the line of one version; of a deleted one only that it is.

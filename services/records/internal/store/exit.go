@@ -17,15 +17,17 @@ type Exit struct {
 	ApprovedBy         uuid.UUID
 	Approved, Exported time.Time
 	ManifestDigest     string
-	Certificate        string
+	// Versions is how many versions of documents and rights rows the newest export has.
+	Versions    int64
+	Certificate string
 }
 
 // LockExit reads the exit for a change in the same transaction.
 func LockExit(b *pgx.Batch, practice uuid.UUID, out *Exit, found *bool) {
 	one(b, found, func(r pgx.Rows) error {
-		return r.Scan(&out.ID, &out.State, &out.RequestedBy, &out.Requested, &out.ApprovedBy, &out.Approved, &out.Exported, &out.ManifestDigest, &out.Certificate)
+		return r.Scan(&out.ID, &out.State, &out.RequestedBy, &out.Requested, &out.ApprovedBy, &out.Approved, &out.Exported, &out.ManifestDigest, &out.Certificate, &out.Versions)
 	}, `SELECT exit_id, state, requested_by, requested_at, coalesce(approved_by, '00000000-0000-0000-0000-000000000000'),
-			coalesce(approved_at, 'epoch'), coalesce(exported_at, 'epoch'), manifest_digest, certificate
+			coalesce(approved_at, 'epoch'), coalesce(exported_at, 'epoch'), manifest_digest, certificate, exported_versions
 		FROM practice_exits WHERE practice_id = $1 FOR UPDATE`, practice)
 }
 
@@ -40,21 +42,26 @@ func RequestExit(b *pgx.Batch, practice uuid.UUID, e Exit, done *bool) {
 // MoveExit stores the next state, if the exit is still in the one before.
 func MoveExit(b *pgx.Batch, practice uuid.UUID, e Exit, from int16, done *bool) {
 	changed(b, done, `UPDATE practice_exits SET state = $4, approved_by = nullif($5, '00000000-0000-0000-0000-000000000000'::uuid),
-			approved_at = $6, exported_at = $7, manifest_digest = $8, certificate = $9
+			approved_at = $6, exported_at = $7, manifest_digest = $8, certificate = $9, exported_versions = $10
 		WHERE practice_id = $1 AND exit_id = $2 AND state = $3 RETURNING 1`,
-		practice, e.ID, from, e.State, e.ApprovedBy, e.Approved, e.Exported, e.ManifestDigest, e.Certificate)
+		practice, e.ID, from, e.State, e.ApprovedBy, e.Approved, e.Exported, e.ManifestDigest, e.Certificate, e.Versions)
 }
 
-// LockPractice makes holds of a practice wait, and is what they take.
+// LockPractice makes holds of a practice wait, and is what they take; it waits for all writes that are under way, and
+// those that come after it see what it decided.
 func LockPractice(b *pgx.Batch, practice uuid.UUID) {
+	queue(b, `SELECT pg_advisory_xact_lock(hashtextextended('carekeep.exit.' || $1::uuid, 0))`, practice)
 	queue(b, `SELECT pg_advisory_xact_lock(hashtextextended('carekeep.hold.' || $1::uuid, 0))`, practice)
 }
 
-// Unready says what speaks against a practice's destruction: a hold that stands, or
-// documents that were stored since a moment.
-func Unready(b *pgx.Batch, practice uuid.UUID, since time.Time, held, stale *bool) {
+// Unready says what speaks against a practice's destruction: a hold that stands, or versions that
+// were stored since a moment or are not as many as the export has.
+func Unready(b *pgx.Batch, practice uuid.UUID, since time.Time, versions int64, held, stale *bool) {
 	queue(b, `SELECT EXISTS (SELECT FROM legal_holds WHERE practice_id = $1 AND released_at IS NULL),
-			EXISTS (SELECT FROM documents WHERE practice_id = $1 AND updated_at >= $2)`, practice, since).
+			EXISTS (SELECT FROM documents WHERE practice_id = $1 AND updated_at >= $2)
+			OR EXISTS (SELECT FROM rights_rows WHERE practice_id = $1 AND updated_at >= $2)
+			OR (SELECT count(*) FROM documents WHERE practice_id = $1) + (SELECT count(*) FROM document_history WHERE practice_id = $1)
+				+ (SELECT count(*) FROM rights_rows WHERE practice_id = $1) <> $3`, practice, since, versions).
 		QueryRow(func(r pgx.Row) error { return r.Scan(held, stale) })
 }
 

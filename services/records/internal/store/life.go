@@ -102,7 +102,7 @@ func RequestErasure(b *pgx.Batch, v Viewer, e Erasure, done *bool) {
 	changed(b, done, `INSERT INTO erasures (practice_id, erasure_id, patient_id, state, ground, requested_by, requested_at)
 		SELECT $1, $4, p.patient_id, 1, $6, $7, $8 FROM patients p
 		WHERE p.practice_id = $1 AND p.patient_id = $5 AND p.patient_id <> '00000000-0000-0000-0000-000000000000' AND `+visible+`
-		ON CONFLICT DO NOTHING RETURNING 1`, v.args(e.ID, e.Patient, e.Ground, e.RequestedBy, e.Requested)...)
+		FOR KEY SHARE OF p ON CONFLICT DO NOTHING RETURNING 1`, v.args(e.ID, e.Patient, e.Ground, e.RequestedBy, e.Requested)...)
 }
 
 // ReadErasure reads one.

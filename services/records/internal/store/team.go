@@ -47,8 +47,10 @@ func bound(t time.Time) *time.Time {
 // team: they would open the chart for good.
 func AddMember(b *pgx.Batch, v Viewer, patient uuid.UUID, m Member, now time.Time) {
 	queue(b, `INSERT INTO care_team AS t (practice_id, patient_id, user_id, added_at, starts_at, ends_at)
-		SELECT $1, p.patient_id, $5, $6, coalesce($7::timestamptz, '-infinity'), coalesce($8::timestamptz, 'infinity') FROM patients p
-		WHERE p.practice_id = $1 AND p.patient_id = $4 AND p.deleted_at IS NULL AND `+treated+`
+		SELECT $1, p.patient_id, $5, $6, coalesce($7::timestamptz, '-infinity'), coalesce($8::timestamptz, 'infinity') FROM (
+			SELECT p.patient_id FROM patients p WHERE p.practice_id = $1 AND p.patient_id = $4 AND p.deleted_at IS NULL AND `+treated+`
+			FOR KEY SHARE OF p) p -- an erasure that is under way leaves no member
+		WHERE true
 		ON CONFLICT (practice_id, patient_id, user_id) DO UPDATE
 		SET added_at = excluded.added_at, starts_at = excluded.starts_at, ends_at = excluded.ends_at
 		WHERE (t.starts_at, t.ends_at) <> (excluded.starts_at, excluded.ends_at)`,

@@ -20,7 +20,8 @@ func IssueToken(b *pgx.Batch, practice uuid.UUID, t PatientToken, since time.Tim
 	queue(b, `UPDATE patient_tokens SET revoked_at = $3 WHERE practice_id = $1 AND request_id = $2 AND revoked_at IS NULL`,
 		practice, t.Request, t.Issued)
 	changed(b, done, `INSERT INTO patient_tokens (practice_id, token_hash, patient_id, request_id, issued_by, issued_at, expires_at)
-		SELECT $1, $2, $3, $4, $5, $6, $7
+		SELECT $1, $2, p.patient_id, $4, $5, $6, $7 FROM (SELECT patient_id FROM patients
+			WHERE practice_id = $1 AND patient_id = $3 FOR KEY SHARE) p
 		WHERE (SELECT count(*) FROM patient_tokens WHERE practice_id = $1 AND request_id = $4 AND issued_at > $8) < $9 RETURNING 1`,
 		practice, t.Hash, t.Patient, t.Request, t.Issuer, t.Issued, t.Expires, since, limit)
 }
