@@ -381,3 +381,24 @@ func TestFHIRExportRefuses(t *testing.T) {
 func statusOfFile(h *house, u *user, at string) int {
 	return h.fhir(u, "GET", fmt.Sprintf("%s/Patient/%s", at, uuid.NewString()), "").status
 }
+
+// What is no request of any RPC leaves its event as well, and who calls is asked before what is wrong.
+func TestDH16_AMalformedFHIRRequestLeavesAnEvent(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	u := h.doctor()
+	for _, c := range [][2]string{
+		{"GET", "/Patient/x?_nonsense=1"}, {"GET", "/$export"}, {"POST", "/Patient"}, {"GET", "/Patient/$export?_since=x"}, {"PUT", "/Patient/x"},
+	} {
+		send := func(who *user) fhirAnswer {
+			return h.fhir(who, c[0], c[1], "{", "Content-Type", "text/plain", "Accept", "application/fhir+json")
+		}
+		events := h.since(func() { require.GreaterOrEqual(t, send(u).status, 400) })
+		require.NotEmpty(t, events, c)
+		for _, e := range events {
+			require.Equal(t, auditv1.Outcome_OUTCOME_FAILED, e.GetOutcome(), c)
+			require.Equal(t, u.User.String(), e.GetUserId())
+		}
+		require.Equal(t, 401, send(nil).status, c)
+	}
+}

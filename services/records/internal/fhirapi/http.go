@@ -74,7 +74,8 @@ type verb struct {
 	refuses []string
 	// gives is the media type of the answer where it is no resource.
 	gives string
-	// build makes the request; run calls the RPC.
+	// empty is a request of the RPC without content, build makes it of the input; run calls the RPC.
+	empty func() proto.Message
 	build func(*input) (proto.Message, error)
 	run   func(context.Context, proto.Message) (proto.Message, error)
 }
@@ -105,12 +106,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := h.verbs[found.RPC]
 	in, err := v.read(r, values)
 	if err != nil {
-		outcome.Write(w, err)
+		h.malformed(w, r, found.RPC, err)
 		return
 	}
 	request, err := v.build(in)
 	if err != nil {
-		outcome.Write(w, err)
+		h.malformed(w, r, found.RPC, err)
 		return
 	}
 	response, err := h.invoke.Invoke(r, found.RPC, request, v.run)
@@ -122,6 +123,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", v.gives)
 	}
 	h.reply(w, r, response.(*recordsv1.FhirAnswer))
+}
+
+// malformed answers a request that makes no RPC. It runs through the chain with an empty one, so that who calls is
+// asked first, and a known caller's attempt leaves its FAILED event as with any RPC.
+func (h *handler) malformed(w http.ResponseWriter, r *http.Request, rpc string, why error) {
+	_, err := h.invoke.Invoke(r, rpc, h.verbs[rpc].empty(), func(context.Context, proto.Message) (proto.Message, error) { return nil, why })
+	switch errs.KindOf(err) {
+	case errs.KindUnauthenticated, errs.KindDenied, errs.KindUnavailable:
+		why = err
+	}
+	outcome.Write(w, why)
 }
 
 var (

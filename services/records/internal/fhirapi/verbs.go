@@ -16,6 +16,10 @@ import (
 
 // of makes a verb whose RPC takes T.
 func of[T proto.Message](v verb, build func(*input) (T, error), run func(context.Context, T) (*recordsv1.FhirAnswer, error)) verb {
+	v.empty = func() proto.Message {
+		var none T
+		return none.ProtoReflect().New().Interface()
+	}
 	v.build = func(in *input) (proto.Message, error) { return build(in) }
 	v.run = func(ctx context.Context, m proto.Message) (proto.Message, error) {
 		a, err := run(ctx, m.(T))
