@@ -81,13 +81,17 @@ const (
 // uuids are ids in their text form: some have groups of digits alone that pass for a card.
 var uuids = regexp.MustCompile(`(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`)
 
+// seeds is the line that Synthea writes into the narrative of each patient: its numbers are
+// random and of a card's length.
+var seeds = regexp.MustCompile(`\bPerson seed: -?[0-9]{1,19}\s+Population seed: -?[0-9]{1,19}\b`)
+
 // In reports whether a text has a card number in it. Digits of every script count,
 // and so do groups that spaces, dashes or points part.
 func In(text string, form Form) bool {
 	if !enoughDigits(text) {
 		return false
 	}
-	for _, run := range runs(uuids.ReplaceAllString(text, "x")) {
+	for _, run := range runs(seeds.ReplaceAllString(uuids.ReplaceAllString(text, "x"), "x")) {
 		if run.hasCard(form) {
 			return true
 		}
@@ -203,10 +207,8 @@ func (r run) hasCard(form Form) bool {
 			switch {
 			case len(number) < shortest, len(number) > longest, !plausible(groups, r.points):
 			case form == Telephone && len(number) <= maxPhone:
-			case len(groups) == 1 && (form == Grouped || r.phone && first == 0 && len(number) <= maxPhone || len(number) == longest && number[0] == '4'):
-				// A record number, a telephone number, or one of
-				// the seeds that generators write: nobody issues Visa's longest form.
-			case len(groups) > 1 && r.phone && first == 0 && len(number) <= maxPhone:
+			case len(groups) == 1 && form == Grouped: // a record number
+			case r.phone && first == 0 && len(number) <= maxPhone:
 			case Valid(number):
 				return true
 			}

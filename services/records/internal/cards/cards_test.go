@@ -13,7 +13,8 @@ import (
 // Numbers that issuers and processors publish for tests.
 var published = map[string]string{
 	"Visa": "4111111111111111", "Visa, 13 digits": "4222222222222", "Visa debit": "4012888888881881",
-	"Mastercard": "5555555555554444", "Mastercard, 2 series": "2223003122003222",
+	"Visa, 19 digits": "4000000000000000006",
+	"Mastercard":      "5555555555554444", "Mastercard, 2 series": "2223003122003222",
 	"American Express": "378282246310005", "American Express, 34": "343434343434343",
 	"Discover": "6011111111111117", "Diners Club": "30569309025904", "Diners Club, 36": "36227206271667",
 	"JCB": "3530111333300000", "UnionPay": "6200000000000005", "UnionPay, 19 digits": "6205500000000000004",
@@ -51,21 +52,22 @@ func TestDX26_IssuersAndWaysOfWriting(t *testing.T) {
 func TestOtherNumbersAreNoCards(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"wrong check digit":   "4111111111111112",
-		"no issuer":           "1111111111111117",
-		"too short":           "411111111111",
-		"too long":            "41111111111111111111111",
-		"part of a longer":    "99994111111111111111999",
-		"phone":               "+4222222222222",
-		"phone in groups":     "+4222 222 222 222",
-		"UUID":                "41111111-1111-4111-8111-111111111111",
-		"date and time":       "2026-11-26T16:48:24.123456+00:00",
-		"measurements":        "120 80 98 36 72 14 5 4 1",
-		"decimal":             "4.222222222222",
-		"IBAN":                "DE89 3704 0044 0532 0130 00",
-		"seed of a generator": "4539000000000000003",
-		"ISBN":                "978-3-16-148410-0",
-		"empty":               "",
+		"wrong check digit": "4111111111111112",
+		"no issuer":         "1111111111111117",
+		"too short":         "411111111111",
+		"too long":          "41111111111111111111111",
+		"part of a longer":  "99994111111111111111999",
+		"phone":             "+4222222222222",
+		"phone in groups":   "+4222 222 222 222",
+		"UUID":              "41111111-1111-4111-8111-111111111111",
+		"date and time":     "2026-11-26T16:48:24.123456+00:00",
+		"measurements":      "120 80 98 36 72 14 5 4 1",
+		"decimal":           "4.222222222222",
+		"IBAN":              "DE89 3704 0044 0532 0130 00",
+		"seeds of Synthea":  ".   Person seed: 4539000000000000003  Population seed: 1559319163074",
+		"seeds below zero":  ".   Person seed: -4000000000000000006  Population seed: -4000000000000000006",
+		"ISBN":              "978-3-16-148410-0",
+		"empty":             "",
 	} {
 		require.False(t, cards.In(text, cards.Any), name)
 	}
@@ -75,7 +77,7 @@ func TestOtherNumbersAreNoCards(t *testing.T) {
 func TestDX26_NothingInOnePieceGoesThrough(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		number := rapid.SampledFrom([]string{"4111111111111111", "378282246310005", "6759649826438453", "2223003122003222"}).Draw(t, "number")
+		number := rapid.SampledFrom([]string{"4111111111111111", "378282246310005", "6759649826438453", "2223003122003222", "4000000000000000006"}).Draw(t, "number")
 		text := rapid.StringMatching(`[a-zäß ,;:()]{0,20}`)
 		between := rapid.SampledFrom([]string{"", "", " ", "-", "\u2009", "\u2011", "\u200b"}).Draw(t, "between")
 		size := rapid.IntRange(1, 8).Draw(t, "size")
@@ -84,6 +86,19 @@ func TestDX26_NothingInOnePieceGoesThrough(t *testing.T) {
 			t.Fatalf("taken: %q", written)
 		}
 	})
+}
+
+// Only the line that Synthea writes is taken: neither a number that is called a seed nor one beside the line.
+func TestDX26_OnlyTheLineOfSeedsIsTaken(t *testing.T) {
+	t.Parallel()
+	const number = "4539000000000000003"
+	for _, text := range []string{
+		number, "-" + number, "seed: " + number, "Person seed: " + number, "Population seed: " + number,
+		"Person seed: 1  Population seed: 2 " + number, number + " Person seed: 1  Population seed: 2",
+		"Person seed: 4111 1111 1111 1111  Population seed: 1",
+	} {
+		require.True(t, cards.In(text, cards.Any), text)
+	}
 }
 
 // An id whose groups are digits by chance is no card.
