@@ -425,16 +425,13 @@ func TestFHIRBooksNobodyTwice(t *testing.T) {
 	require.Empty(t, h.sql("SELECT FROM appointment_cells"))
 }
 
-// The scheduling of a patient shows a stranger, and another practice, what a random id shows.
-func TestDH55_DMD06_SchedulingShowsNothingOfOthers(t *testing.T) {
-	t.Parallel()
-	h, abroad := newHouse(t), newHouse(t)
-	h.open("UTC")
-	abroad.open("UTC")
-	doctor := h.doctor()
-	theirs := h.file(doctor)
+// schedulingCollections name no patient; TestSlotsAndCalendar shows what they show.
+var schedulingCollections = []string{"GetWorkingHours", "ListWorkingHours", "UpdateWorkingHours", "ListFreeSlots", "ListCalendar"}
+
+// schedulingCalls are the RPCs that name a patient or an appointment.
+func schedulingCalls() map[string]func(*house, *user, file) error {
 	at := timestamppb.New(tomorrow(9, 0, time.UTC))
-	calls := map[string]func(*house, *user, file) error{
+	return map[string]func(*house, *user, file) error{
 		"BookAppointment": func(h *house, u *user, f file) error {
 			_, err := h.scheduling().BookAppointment(h.as(u), &recordsv1.BookAppointmentRequest{Parent: f.patient, Doctor: u.name(), StartTime: at})
 			return err
@@ -448,10 +445,17 @@ func TestDH55_DMD06_SchedulingShowsNothingOfOthers(t *testing.T) {
 			return err
 		},
 	}
-	// These name no patient; TestSlotsAndCalendar shows what they show.
-	covered := []string{"GetWorkingHours", "ListWorkingHours", "UpdateWorkingHours", "ListFreeSlots", "ListCalendar"}
-	for name, call := range calls {
-		covered = append(covered, name)
+}
+
+// The scheduling of a patient shows a stranger, and another practice, what a random id shows.
+func TestDH55_DMD06_SchedulingShowsNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	h, abroad := newHouse(t), newHouse(t)
+	h.open("UTC")
+	abroad.open("UTC")
+	doctor := h.doctor()
+	theirs := h.file(doctor)
+	for name, call := range schedulingCalls() {
 		for _, house := range []*house{h, abroad} {
 			stranger := house.doctor()
 			require.Equal(t, codes.NotFound, status.Code(call(house, stranger, theirs)), name)
@@ -459,9 +463,4 @@ func TestDH55_DMD06_SchedulingShowsNothingOfOthers(t *testing.T) {
 		}
 	}
 	h.unharmed(doctor, theirs)
-	var all []string
-	for _, m := range recordsv1.SchedulingService_ServiceDesc.Methods {
-		all = append(all, m.MethodName)
-	}
-	require.ElementsMatch(t, all, covered)
 }

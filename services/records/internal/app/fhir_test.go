@@ -16,7 +16,6 @@ import (
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
-	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/devkit/samples"
 )
@@ -228,22 +227,6 @@ func fhirAccesses(f file) map[string]func(*house, *user) fhirAnswer {
 // TestDMD06_DH55_AnExportShowsNothingOfOthers.
 var fhirCollections = []string{
 	"Capabilities", "SmartConfiguration", "Search", "SearchPage", "StartExport", "GetExport", "ReadExportFile", "EndExport",
-}
-
-func TestEveryFHIRInteractionIsInAnIsolationTest(t *testing.T) {
-	t.Parallel()
-	covered := map[string]bool{}
-	for _, name := range fhirCollections {
-		covered[name] = true
-	}
-	for name := range fhirAccesses(nowhere()) {
-		rpc, _, _ := strings.Cut(name, "/")
-		covered[rpc] = true
-	}
-	for _, m := range recordsv1.FhirService_ServiceDesc.Methods {
-		require.True(t, covered[m.MethodName], m.MethodName)
-	}
-	require.Len(t, covered, len(recordsv1.FhirService_ServiceDesc.Methods))
 }
 
 // timestamps are when the bundles of answers were made.
