@@ -35,6 +35,7 @@ type baselineConfig struct {
 // no audit. It runs as a process of its own, as records does.
 type baseline struct {
 	recordsv1.UnimplementedRecordsServiceServer
+	recordsv1.UnimplementedFhirServiceServer
 	pool *pgxpool.Pool
 }
 
@@ -61,7 +62,9 @@ func serveBaseline() error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(source.ServerTLS())))
-	recordsv1.RegisterRecordsServiceServer(server, &baseline{pool: pool})
+	b := &baseline{pool: pool}
+	recordsv1.RegisterRecordsServiceServer(server, b)
+	recordsv1.RegisterFhirServiceServer(server, b)
 	go func() {
 		<-ctx.Done()
 		server.Stop()

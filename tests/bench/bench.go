@@ -120,8 +120,10 @@ func (b *bench) startBaseline(ctx context.Context) error {
 	_, err = admin.Exec(ctx, `
 		CREATE SCHEMA bench;
 		CREATE TABLE bench.plain (id uuid PRIMARY KEY, version bigint NOT NULL DEFAULT 1, document bytea NOT NULL);
+		CREATE TABLE bench.chart (patient uuid NOT NULL, document bytea NOT NULL);
+		CREATE INDEX ON bench.chart (patient);
 		GRANT USAGE ON SCHEMA bench TO records_app;
-		GRANT SELECT, INSERT, UPDATE ON bench.plain TO records_app`)
+		GRANT SELECT, INSERT, UPDATE ON bench.plain, bench.chart TO records_app`)
 	if err != nil {
 		return fmt.Errorf("baseline table: %w", err)
 	}

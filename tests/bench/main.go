@@ -22,7 +22,7 @@ type options struct {
 	Length   time.Duration `default:"5s" help:"How long each run of a contest takes."`
 	Rounds   int           `default:"3" help:"Runs of each side, in turns; the median counts."`
 	Patients int           `default:"2000" help:"Patients imported before the contests."`
-	Only     string        `help:"Only the measurements whose name holds this: imports, reads, resealing, writes, perField, rest, curve. Imports always run, the others need them."`
+	Only     string        `help:"Only the measurements whose name holds this: imports, reads, everything, resealing, writes, perField, rest, curve. Imports always run, the others need them."`
 	Programs string        `type:"path" help:"Folder of the programs, such as one built with symbols for a profiler."`
 	Beside   int           `help:"Resources of other practices stored beside the curve's last point before its read is measured again; 10000000 take 25 GB and some minutes."`
 	Curve    []int         `default:"1000,10000,100000,1000000" help:"Resources stored at the points of the lookup curve; empty for none."`
@@ -63,7 +63,7 @@ func (opts *options) Run(ctx context.Context) error {
 	for _, m := range []struct {
 		name    string
 		measure func(context.Context) error
-	}{{"imports", b.imports}, {"reads", b.reads}, {"resealing", b.resealing}, {"writes", b.writes}, {"perField", b.perField}, {"rest", b.rest}, {"curve", b.curve}} {
+	}{{"imports", b.imports}, {"reads", b.reads}, {"everything", b.everything}, {"resealing", b.resealing}, {"writes", b.writes}, {"perField", b.perField}, {"rest", b.rest}, {"curve", b.curve}} {
 		if m.name != "imports" && !strings.Contains(m.name, opts.Only) {
 			continue
 		}
