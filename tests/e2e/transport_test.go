@@ -25,7 +25,7 @@ func clientTLS(t *testing.T, identity string) *tls.Config {
 	return source.PlainClientTLS("localhost")
 }
 
-func TestDH04_PlaintextIsRefusedOnEveryHop(t *testing.T) {
+func TestDH04_DTD19_PlaintextIsRefusedOnEveryHop(t *testing.T) {
 	for _, part := range tlsParts {
 		t.Run(part, func(t *testing.T) {
 			conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", suite.Address(part))
@@ -57,7 +57,7 @@ func TestDH04_PlaintextIsRefusedOnEveryHop(t *testing.T) {
 	})
 }
 
-func TestDH04_InternalHopsSpeakOnlyTLS13(t *testing.T) {
+func TestDH04_DTD19_InternalHopsSpeakOnlyTLS13(t *testing.T) {
 	for _, part := range tlsParts {
 		t.Run(part, func(t *testing.T) {
 			good := clientTLS(t, "gateway")

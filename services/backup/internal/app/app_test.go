@@ -38,7 +38,7 @@ func create(h *house, c backupv1.BackupServiceClient) *backupv1.Backup {
 	return b
 }
 
-func TestDH14_BackupsAreMadeListedAndRestoredOverTheAPI(t *testing.T) {
+func TestDH14_DTD17_BackupsAreMadeListedAndRestoredOverTheAPI(t *testing.T) {
 	h := newHouse(t, true).serve()
 	c := h.client("ctl")
 	first, second := create(h, c), create(h, c)
@@ -89,7 +89,7 @@ func recorded(h *house) (lines []string) {
 	return lines
 }
 
-func TestDH14_BackupsTakeAPermissionTwoFactorsAndTheRightService(t *testing.T) {
+func TestDH14_DTD17_BackupsTakeAPermissionTwoFactorsAndTheRightService(t *testing.T) {
 	h := newHouse(t, true).serve()
 	ctl := h.client("ctl")
 	name := "backups/" + uuid.NewString()

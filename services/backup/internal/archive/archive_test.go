@@ -86,7 +86,7 @@ func md5Of(t *testing.T, pg *postgres.Server, value string, n int) string {
 	return query(t, pg, "postgres", fmt.Sprintf("SELECT md5(string_agg(i || ':' || md5((%s)::text), ',' ORDER BY i)) FROM generate_series(1, %d) i", value, n))
 }
 
-func TestDH03_BackupHoldsNoPlaintext(t *testing.T) {
+func TestDH03_DC02_BackupHoldsNoPlaintext(t *testing.T) {
 	b := setup(t)
 	database := b.pg.Database(t, "records")
 	const canary = "CANARY-Ottilie-Fairweather-1931"
@@ -113,7 +113,7 @@ func TestDH03_BackupHoldsNoPlaintext(t *testing.T) {
 	}
 }
 
-func TestDH14_ABackupWithoutTheRightIsUnreadable(t *testing.T) {
+func TestDH14_DTD17_ABackupWithoutTheRightIsUnreadable(t *testing.T) {
 	b := setup(t)
 	made := b.create(t)
 	to := filepath.Join(t.TempDir(), "data")

@@ -272,7 +272,7 @@ func TestDH55_DMD06_FHIRShowsNothingOfOthers(t *testing.T) {
 }
 
 // DC-14: types take permissions of their own, and who may read one may not therefore write it.
-func TestDC14_FHIRTakesThePermissionsOfTheType(t *testing.T) {
+func TestDH30_FHIRTakesThePermissionsOfTheType(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	doctor := h.doctor()

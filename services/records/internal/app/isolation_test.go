@@ -195,7 +195,7 @@ func (h *house) unharmed(u *user, f file) {
 
 // Two practices, every RPC: neither sees, changes or finds anything of the other, not
 // even with all permissions and the scope of the whole practice.
-func TestDMD06_PracticesAreIsolatedInEveryRPC(t *testing.T) {
+func TestDMD06_DC14_PracticesAreIsolatedInEveryRPC(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	ours := h.user(accessv1.RoleKind_ROLE_KIND_DOCTOR, everything())
@@ -240,7 +240,7 @@ func TestDMD06_PracticesAreIsolatedInEveryRPC(t *testing.T) {
 
 // The database itself keeps practices apart: a query that forgets the practice, or
 // names another one, sees and changes nothing, whatever its WHERE clause says.
-func TestDMD06_DatabaseBlocksABadQuery(t *testing.T) {
+func TestDMD06_DC14_DatabaseBlocksABadQuery(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.file(h.doctor())

@@ -98,7 +98,7 @@ func (h *house) stores() map[string][]byte {
 
 // Nothing of a patient stands in the clear in the tables, the files behind them, the
 // write-ahead log, the outbox or the service's log.
-func TestDH03_NoPlaintextAtRest(t *testing.T) {
+func TestDH03_DC02_NoPlaintextAtRest(t *testing.T) {
 	t.Parallel()
 	h, _, f := used(t)
 	stores := h.stores()
