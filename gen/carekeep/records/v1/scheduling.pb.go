@@ -660,7 +660,7 @@ func (x *FreeSlot) GetEndTime() *timestamppb.Timestamp {
 type BookAppointmentRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Parent string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// The doctor: "users/{uuid}".
+	// The doctor: "users/{uuid}", who treats the patient, or who calls or is acted for.
 	Doctor    string                 `protobuf:"bytes,2,opt,name=doctor,proto3" json:"doctor,omitempty"`
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// One slot after start_time where it is left out.
@@ -752,7 +752,7 @@ type MoveAppointmentRequest struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// As long as the appointment was where it is left out.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// Empty: the doctor it has.
+	// Another doctor, under the rule of a booking. Empty: the doctor it has.
 	Doctor        string `protobuf:"bytes,5,opt,name=doctor,proto3" json:"doctor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

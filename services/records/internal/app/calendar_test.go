@@ -334,6 +334,61 @@ func TestSlotsAndCalendar(t *testing.T) {
 	require.Empty(t, h.sql("SELECT FROM appointment_cells"))
 }
 
+// Only doctors who treat a patient are booked for one: those of the care team in their time, and who calls or is acted for.
+func TestOnlyDoctorsWhoTreatThePatientAreBooked(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.open("UTC")
+	doctor, other := h.doctor(), h.doctor()
+	patient := h.patient(doctor).GetName()
+	hour := 8
+	book := func(u *user, name string) (*recordsv1.Appointment, error) {
+		hour++
+		return h.scheduling().BookAppointment(h.as(u), &recordsv1.BookAppointmentRequest{
+			Parent: patient, Doctor: name, StartTime: timestamppb.New(tomorrow(hour, 0, time.UTC)),
+		})
+	}
+	move := func(a *recordsv1.Appointment, name string) (*recordsv1.Appointment, error) {
+		hour++
+		return h.scheduling().MoveAppointment(h.as(doctor), &recordsv1.MoveAppointmentRequest{
+			Name: a.GetName(), Etag: a.GetEtag(), Doctor: name, StartTime: timestamppb.New(tomorrow(hour, 0, time.UTC)),
+		})
+	}
+	refused := func(_ *recordsv1.Appointment, err error) {
+		t.Helper()
+		require.Equal(t, codes.FailedPrecondition, status.Code(err), err)
+		require.Equal(t, "DOCTOR_NOT_TREATING", errs.ReasonOf(err))
+	}
+	refused(book(doctor, "users/"+uuid.NewString()))
+	refused(book(doctor, other.name()))
+	refused(book(h.receptionist(doctor), other.name()))
+	whole := h.user(accessv1.RoleKind_ROLE_KIND_ADMIN, everything())
+	refused(book(whole, whole.name()))
+	require.Equal(t, [][]any{{int64(0)}}, h.sql("SELECT count(*) FROM documents WHERE type = 'Appointment'"))
+
+	a, err := book(doctor, doctor.name())
+	require.NoError(t, err)
+	_, err = book(h.receptionist(doctor), doctor.name())
+	require.NoError(t, err)
+	_, err = book(whole, doctor.name())
+	require.NoError(t, err)
+	refused(move(a, other.name()))
+	a, err = move(a, doctor.name())
+	require.NoError(t, err)
+
+	add := func(from, to *timestamppb.Timestamp) {
+		_, err := h.client.AddCareTeamMember(h.as(doctor), &recordsv1.AddCareTeamMemberRequest{Name: patient + "/careTeam", User: other.name(), StartTime: from, EndTime: to})
+		require.NoError(t, err)
+	}
+	add(timestamppb.New(time.Now().Add(-48*time.Hour)), timestamppb.New(time.Now().Add(-24*time.Hour)))
+	refused(book(doctor, other.name()))
+	add(nil, nil)
+	_, err = book(doctor, other.name())
+	require.NoError(t, err)
+	_, err = move(a, other.name())
+	require.NoError(t, err)
+}
+
 // The database has no date of an appointment, in no form: neither its tables and indexes nor its log.
 func TestCalendarKeepsNoDateOnDisk(t *testing.T) {
 	t.Parallel()

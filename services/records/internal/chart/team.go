@@ -18,6 +18,21 @@ func (c *Chart) Team(ctx context.Context, patient uuid.UUID) ([]store.Member, er
 	return c.team(ctx, patient, "careTeam", nil)
 }
 
+// Treats reports whether a doctor is on the care team of a patient, or has a referral of the patient, now. It is
+// for an operation that has its own event, on a patient whom the caller sees.
+func (c *Chart) Treats(ctx context.Context, doctor, patient uuid.UUID) (bool, error) {
+	_, v, err := View(ctx)
+	if err != nil {
+		return false, err
+	}
+	var seen store.Patient
+	var found bool
+	err = c.access.Do(ctx, pg.Unit{Practice: v.Practice, Queue: func(b *pgx.Batch) {
+		store.ReadPatient(b, store.Viewer{Practice: v.Practice, Subjects: []uuid.UUID{doctor}}, patient, &seen, &found)
+	}})
+	return found && seen.Visible, err
+}
+
 // AddToTeam lets a doctor see a patient for the member's time. Who is a member gets
 // that time instead of the one before.
 func (c *Chart) AddToTeam(ctx context.Context, patient uuid.UUID, m store.Member) ([]store.Member, error) {
