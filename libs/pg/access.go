@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
@@ -41,7 +42,9 @@ type Options struct {
 	// Committed is called after every commit that stored events; it must not block.
 	Committed func()
 	// Guard may refuse all units of a practice, say of one that has left. It must not block.
-	Guard    func(practice uuid.UUID) error
+	Guard func(practice uuid.UUID) error
+	// Explain may say what an error that the database raised means to clients, around that error. Nil leaves it as it is.
+	Explain  func(raised *pgconn.PgError) error
 	Workers  int           // groups in flight at once; default one for each processor, at least 2
 	MaxGroup int           // units in a group; default 64
 	Timeout  time.Duration // for a group's statements, and for any commit; default 5 s
@@ -116,7 +119,7 @@ func (a *Access) Do(ctx context.Context, u Unit) error {
 	}
 	r := request{ctx: ctx, unit: &u}
 	end := r.startSpan()
-	err := a.do(&r)
+	err := a.explained(a.do(&r))
 	end(err)
 	if err != nil {
 		return err
@@ -125,6 +128,17 @@ func (a *Access) Do(ctx context.Context, u Unit) error {
 		evidence.From(ctx).Committed(r.events)
 	}
 	return nil
+}
+
+func (a *Access) explained(err error) error {
+	var sql *pgconn.PgError
+	if a.opts.Explain == nil || !errors.As(err, &sql) {
+		return err
+	}
+	if means := a.opts.Explain(sql); means != nil {
+		return means
+	}
+	return err
 }
 
 func (a *Access) do(r *request) error {

@@ -87,7 +87,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	}
 	a.relay = outbox.NewRelay(a.pool, s.Broker, identity, name)
 	closed := life.NewClosed()
-	a.access = pg.NewAccess(a.pool, pg.Options{Append: outbox.Append, Committed: a.relay.Poke, Guard: closed.Guard})
+	a.access = pg.NewAccess(a.pool, pg.Options{Append: outbox.Append, Committed: a.relay.Poke, Guard: closed.Guard, Explain: life.Explain})
 	a.keys = keys.New(a.vault, a.access, keys.Options{
 		TTL: time.Duration(s.Keys.CacheSeconds) * time.Second, Max: s.Keys.CacheMax, Now: o.Now,
 	})

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/envelope"
@@ -211,7 +213,8 @@ func TestDH46_RightsAndOpeningsAreContacts(t *testing.T) {
 func TestDMD33_NothingIsStoredForAPracticeThatLeaves(t *testing.T) {
 	t.Parallel()
 	l := newLife(t)
-	f := l.file(l.doctor())
+	doctor := l.doctor()
+	f := l.file(doctor)
 	l.admin(`INSERT INTO practice_exits (practice_id, exit_id, state, requested_by, requested_at, approved_by, manifest_digest)
 		VALUES ('` + l.practice.String() + `', gen_random_uuid(), 4, gen_random_uuid(), now(), gen_random_uuid(), 'x')`)
 	ctx := context.Background()
@@ -228,6 +231,15 @@ func TestDMD33_NothingIsStoredForAPracticeThatLeaves(t *testing.T) {
 		_, err := conn.Exec(ctx, statement)
 		require.ErrorContains(t, err, "CK004", statement)
 	}
+	// Who writes is told so, as by a replica that knows.
+	_, err = l.house.client.UpdateNote(l.as(doctor), &recordsv1.UpdateNoteRequest{Note: &recordsv1.Note{Name: f.note, Text: "Late.", Etag: "v1"}})
+	refusedAs(t, "PRACTICE_CLOSED", err)
+	require.Equal(t, codes.FailedPrecondition, status.Code(err))
+	require.NotContains(t, err.Error(), "CK004")
+	_, err = l.house.client.CreatePatient(l.as(doctor), &recordsv1.CreatePatientRequest{Patient: &recordsv1.Patient{FamilyName: "Late"}})
+	refusedAs(t, "PRACTICE_CLOSED", err)
+	refused := l.fhir(doctor, "POST", "/Patient", `{"resourceType":"Patient"}`)
+	require.Equal(t, "PRACTICE_CLOSED", refused.reason(), refused.body)
 }
 
 // Whoever joins a care team while the patient is erased waits for it, and leaves nothing behind.

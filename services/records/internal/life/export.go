@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -233,7 +234,21 @@ func (c *Closed) Guard(practice uuid.UUID) error {
 	if !c.list[practice] {
 		return nil
 	}
-	return errs.New(errs.KindPrecondition, "PRACTICE_CLOSED", "This practice has left: its records were exported and destroyed.")
+	return errLeft(nil)
+}
+
+// errLeft is the answer for a practice that has left, whoever noticed.
+func errLeft(cause error) error {
+	return errs.Wrap(cause, errs.KindPrecondition, "PRACTICE_CLOSED", "This practice has left: its records were exported and destroyed.")
+}
+
+// Explain gives what the database raised for a practice that leaves the answer of Guard: a replica that has not heard
+// of it yet says the same (pg.Options.Explain).
+func Explain(raised *pgconn.PgError) error {
+	if raised.Code == store.StateLeft {
+		return errLeft(raised)
+	}
+	return nil
 }
 
 // add reports whether the practice is new in the set.

@@ -157,6 +157,9 @@ func CountPatient(b *pgx.Batch, practice, patient uuid.UUID, out *Toll) {
 	queue(b, `SELECT count_patient($1, $2)::text`, practice, patient).QueryRow(scanToll(out))
 }
 
+// StateLeft is raised by every table that a practice stores in, once its destruction is decided.
+const StateLeft = "CK004"
+
 // States that erase_patient raises.
 const (
 	StateHeld     = "CK001" // a legal hold stands
