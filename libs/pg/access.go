@@ -39,6 +39,10 @@ type Unit struct {
 type Options struct {
 	// Append queues the statement that stores the events of a group.
 	Append func(b *pgx.Batch, events []*auditv1.Event)
+	// Inspect looks at the events of a unit before they are stored, and may change them and
+	// queue statements that commit with them. It has the context of Do and must not block. Its
+	// statements set the practice that row-level security is to show them.
+	Inspect func(ctx context.Context, events []*auditv1.Event, b *pgx.Batch)
 	// Committed is called after every commit that stored events; it must not block.
 	Committed func()
 	// Guard may refuse all units of a practice, say of one that has left. It must not block.

@@ -161,6 +161,9 @@ func (t *transaction) decide(group []*request) error {
 			}
 			continue
 		}
+		if t.opts.Inspect != nil && len(events) > 0 {
+			t.opts.Inspect(r.ctx, events, &t.batch)
+		}
 		r.events = events
 		t.all = append(t.all, events...)
 	}

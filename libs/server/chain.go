@@ -27,6 +27,8 @@ func (s *Server) stages() []stage {
 		{name: "caller", wrap: s.identify},
 		// Needs the caller.
 		{name: "access", wrap: permit},
+		// After access: it may look at the caller's practice.
+		{name: "visit", wrap: s.visit, sending: s.parting},
 		// After access: somebody who may not call learns nothing about what a request must hold.
 		{name: "validation", received: s.validate},
 		// Next to the handler: what it returns is cut before any other stage sees it.

@@ -12,5 +12,5 @@ func TestChainIsInOrder(t *testing.T) {
 	for _, st := range (&Server{}).stages() {
 		names = append(names, st.name)
 	}
-	require.Equal(t, []string{"audit", "recovery", "deadline", "peer", "caller", "access", "validation", "redaction"}, names)
+	require.Equal(t, []string{"audit", "recovery", "deadline", "peer", "caller", "access", "visit", "validation", "redaction"}, names)
 }

@@ -34,6 +34,11 @@ type Options struct {
 	Ready map[string]func(context.Context) error
 	// Identity is the service's certificate; loaded from the configuration where nil.
 	Identity *mtls.Source
+	// Enter may add to the context of a call once its caller is known and permitted, or refuse it.
+	// Leave ends what it began: it runs before each response and when the call is over, and an
+	// error of it takes the answer's place. Nil: nothing.
+	Enter func(ctx context.Context, c *caller.Caller) (context.Context, error)
+	Leave func(ctx context.Context) error
 	// Now is the clock; time.Now where nil.
 	Now func() time.Time
 	// Log is the logger; JSON to standard error where nil.
@@ -56,6 +61,8 @@ type Server struct {
 	grpc     *grpc.Server
 	web      *web // nil where all is gRPC
 	chain    chain
+	enter    func(ctx context.Context, c *caller.Caller) (context.Context, error)
+	leave    func(ctx context.Context) error
 	// methods and validator are made by Serve before the first RPC, and only read after.
 	methods   map[string]*method
 	unknown   *method
@@ -71,7 +78,7 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 	}
 	s := &Server{
 		service: opts.Service, limits: cfg.Limits.withDefaults(), sink: opts.Sink,
-		now: opts.Now, log: opts.Log, draining: make(chan struct{}),
+		now: opts.Now, log: opts.Log, draining: make(chan struct{}), enter: opts.Enter, leave: opts.Leave,
 	}
 	identity := opts.Identity
 	if identity == nil {
@@ -117,6 +124,8 @@ func check(cfg *Config, opts *Options) error {
 		return errors.New("server: set Options.Service to the service that this is")
 	case opts.Sink == nil:
 		return errors.New("server: set Options.Sink: without it no denial could be recorded")
+	case (opts.Enter == nil) != (opts.Leave == nil):
+		return errors.New("server: set Options.Enter and Options.Leave both, or neither")
 	case opts.Ready[callerKeys] != nil:
 		return fmt.Errorf("server: the name %q in Options.Ready is taken; choose another", callerKeys)
 	}

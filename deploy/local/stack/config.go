@@ -89,7 +89,7 @@ func (p *Place) serviceConfig(service, identity, role string) tree {
 	case "auth":
 		maps.Copy(config, p.authConfig())
 	case "records":
-		maps.Copy(config, tree{"fhir": tree{"listen": p.Address("fhir"), "base": p.URL() + "/fhir/R4"}})
+		maps.Copy(config, tree{"fhir": tree{"listen": p.Address("fhir"), "base": p.URL() + "/fhir/R4"}, "auth": p.Address("auth")})
 	case "audit":
 		maps.Copy(config, tree{"checkpoint_dir": p.Checkpoints(), "log_name": "carekeep.local/audit"})
 	case "backup":

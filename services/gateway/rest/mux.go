@@ -101,6 +101,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 		recordsv1.RegisterIndexServiceHandlerClient(ctx, a.mux, recordsv1.NewIndexServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		recordsv1.RegisterRightsServiceHandlerClient(ctx, a.mux, rights),
 		recordsv1.RegisterAccessServiceHandlerClient(ctx, a.mux, recordsv1.NewAccessServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
+		recordsv1.RegisterWatchServiceHandlerClient(ctx, a.mux, recordsv1.NewWatchServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		recordsv1.RegisterReferralServiceHandlerClient(ctx, a.mux, recordsv1.NewReferralServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		recordsv1.RegisterSchedulingServiceHandlerClient(ctx, a.mux, recordsv1.NewSchedulingServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		auditv1.RegisterAuditServiceHandlerClient(ctx, a.mux, auditv1.NewAuditServiceClient(over(accessv1.Service_SERVICE_AUDIT))),

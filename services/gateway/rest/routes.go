@@ -65,6 +65,7 @@ var services = map[accessv1.Service][]protoreflect.FileDescriptor{
 		recordsv1.File_carekeep_records_v1_rights_proto,
 		recordsv1.File_carekeep_records_v1_access_proto,
 		recordsv1.File_carekeep_records_v1_referrals_proto,
+		recordsv1.File_carekeep_records_v1_watch_proto,
 		recordsv1.File_carekeep_records_v1_scheduling_proto,
 	},
 	accessv1.Service_SERVICE_AUDIT:  {auditv1.File_carekeep_audit_v1_audit_proto},

@@ -34,6 +34,11 @@ BEGIN
     WHERE t.type = 'Referral' AND f.practice_id = practice AND f.referral_id = t.id AND f.key_id = old_key AND f.reason = t.was;
     GET DIAGNOSTICS n = ROW_COUNT;
     total := total + n;
+    UPDATE watch_lists w SET key_id = new_key, sealed = t.sealed
+    FROM unnest(types, ids, versions, was, resealed) AS t(type, id, version, was, sealed)
+    WHERE t.type = 'WatchList' AND w.practice_id = practice AND w.practice_id = t.id AND w.generation = t.version AND w.key_id = old_key AND w.sealed = t.was;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    total := total + n;
     UPDATE rights_rows r SET key_id = new_key, sealed = t.sealed
     FROM unnest(types, ids, versions, was, resealed) AS t(type, id, version, was, sealed)
     WHERE r.practice_id = practice AND r.type = t.type AND r.id = t.id AND r.version = t.version AND r.key_id = old_key AND r.sealed = t.was;

@@ -782,6 +782,11 @@ const (
 	Permission_PERMISSION_REFERRALS_LIST     Permission = 214
 	Permission_PERMISSION_REFERRALS_DECIDE   Permission = 215
 	Permission_PERMISSION_REFERRALS_WITHDRAW Permission = 216
+	// Patients who are watched more closely, and charts of nobody that catch who looks.
+	Permission_PERMISSION_VIPS_MANAGE   Permission = 217
+	Permission_PERMISSION_VIPS_LIST     Permission = 218
+	Permission_PERMISSION_DECOYS_MANAGE Permission = 219
+	Permission_PERMISSION_DECOYS_LIST   Permission = 220
 )
 
 // Enum value maps for Permission.
@@ -942,6 +947,10 @@ var (
 		214: "PERMISSION_REFERRALS_LIST",
 		215: "PERMISSION_REFERRALS_DECIDE",
 		216: "PERMISSION_REFERRALS_WITHDRAW",
+		217: "PERMISSION_VIPS_MANAGE",
+		218: "PERMISSION_VIPS_LIST",
+		219: "PERMISSION_DECOYS_MANAGE",
+		220: "PERMISSION_DECOYS_LIST",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":               0,
@@ -1099,6 +1108,10 @@ var (
 		"PERMISSION_REFERRALS_LIST":            214,
 		"PERMISSION_REFERRALS_DECIDE":          215,
 		"PERMISSION_REFERRALS_WITHDRAW":        216,
+		"PERMISSION_VIPS_MANAGE":               217,
+		"PERMISSION_VIPS_LIST":                 218,
+		"PERMISSION_DECOYS_MANAGE":             219,
+		"PERMISSION_DECOYS_LIST":               220,
 	}
 )
 
@@ -1495,7 +1508,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xeb.\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xf7/\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1660,7 +1673,11 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x1bPERMISSION_REFERRALS_CREATE\x10\xd5\x01\x1a\x04\x98\xb5\x18\x05\x12$\n" +
 	"\x19PERMISSION_REFERRALS_LIST\x10\xd6\x01\x1a\x04\x98\xb5\x18\x05\x12&\n" +
 	"\x1bPERMISSION_REFERRALS_DECIDE\x10\xd7\x01\x1a\x04\x98\xb5\x18\x05\x12(\n" +
-	"\x1dPERMISSION_REFERRALS_WITHDRAW\x10\xd8\x01\x1a\x04\x98\xb5\x18\x05:N\n" +
+	"\x1dPERMISSION_REFERRALS_WITHDRAW\x10\xd8\x01\x1a\x04\x98\xb5\x18\x05\x12!\n" +
+	"\x16PERMISSION_VIPS_MANAGE\x10\xd9\x01\x1a\x04\x98\xb5\x18\f\x12\x1f\n" +
+	"\x14PERMISSION_VIPS_LIST\x10\xda\x01\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_DECOYS_MANAGE\x10\xdb\x01\x1a\x04\x98\xb5\x18\f\x12!\n" +
+	"\x16PERMISSION_DECOYS_LIST\x10\xdc\x01\x1a\x04\x98\xb5\x18\f:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

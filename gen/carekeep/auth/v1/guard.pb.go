@@ -597,6 +597,105 @@ func (*ReportProbeResponse) Descriptor() ([]byte, []int) {
 	return file_carekeep_auth_v1_guard_proto_rawDescGZIP(), []int{11}
 }
 
+type FreezeUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "users/{uuid}".
+	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// "practices/{uuid}".
+	Practice      string `protobuf:"bytes,2,opt,name=practice,proto3" json:"practice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezeUserRequest) Reset() {
+	*x = FreezeUserRequest{}
+	mi := &file_carekeep_auth_v1_guard_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeUserRequest) ProtoMessage() {}
+
+func (x *FreezeUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_auth_v1_guard_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeUserRequest.ProtoReflect.Descriptor instead.
+func (*FreezeUserRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_auth_v1_guard_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FreezeUserRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *FreezeUserRequest) GetPractice() string {
+	if x != nil {
+		return x.Practice
+	}
+	return ""
+}
+
+type FreezeUserResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sessions that were ended.
+	Ended         int32 `protobuf:"varint,1,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezeUserResponse) Reset() {
+	*x = FreezeUserResponse{}
+	mi := &file_carekeep_auth_v1_guard_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeUserResponse) ProtoMessage() {}
+
+func (x *FreezeUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_auth_v1_guard_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeUserResponse.ProtoReflect.Descriptor instead.
+func (*FreezeUserResponse) Descriptor() ([]byte, []int) {
+	return file_carekeep_auth_v1_guard_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *FreezeUserResponse) GetEnded() int32 {
+	if x != nil {
+		return x.Ended
+	}
+	return 0
+}
+
 var File_carekeep_auth_v1_guard_proto protoreflect.FileDescriptor
 
 const file_carekeep_auth_v1_guard_proto_rawDesc = "" +
@@ -635,7 +734,12 @@ const file_carekeep_auth_v1_guard_proto_rawDesc = "" +
 	"\x11LiftBlockResponse\"N\n" +
 	"\x12ReportProbeRequest\x128\n" +
 	"\x06client\x18\x01 \x01(\v2\x18.carekeep.auth.v1.ClientB\x06\x92\xb5\x18\x02 \x01R\x06client\"\x15\n" +
-	"\x13ReportProbeResponse2\xb3\x06\n" +
+	"\x13ReportProbeResponse\"\xe1\x01\n" +
+	"\x11FreezeUserRequest\x12_\n" +
+	"\x04user\x18\x01 \x01(\tBK\xbaHHrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04user\x12k\n" +
+	"\bpractice\x18\x02 \x01(\tBO\xbaHLrJ2H^practices/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\bpractice\"*\n" +
+	"\x12FreezeUserResponse\x12\x14\n" +
+	"\x05ended\x18\x01 \x01(\x05R\x05ended2\x99\a\n" +
 	"\fGuardService\x12\xab\x01\n" +
 	"\x14RequestPasswordReset\x12-.carekeep.auth.v1.RequestPasswordResetRequest\x1a..carekeep.auth.v1.RequestPasswordResetResponse\"4\x8a\xb5\x18\b\x12\x02\x01\x06(\f0\x01\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/v1/auth:requestPasswordReset\x12\x8f\x01\n" +
 	"\rResetPassword\x12&.carekeep.auth.v1.ResetPasswordRequest\x1a'.carekeep.auth.v1.ResetPasswordResponse\"-\x8a\xb5\x18\b\x12\x02\x01\x06(\f0\x01\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/auth:resetPassword\x12}\n" +
@@ -645,7 +749,9 @@ const file_carekeep_auth_v1_guard_proto_rawDesc = "" +
 	"\n" +
 	"ListBlocks\x12#.carekeep.auth.v1.ListBlocksRequest\x1a$.carekeep.auth.v1.ListBlocksResponse\"!\x8a\xb5\x18\v\b\xbb\x01\x12\x02\x01\x06\x18\x02(\x02\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/blocks\x12\x7f\n" +
-	"\tLiftBlock\x12\".carekeep.auth.v1.LiftBlockRequest\x1a#.carekeep.auth.v1.LiftBlockResponse\")\x8a\xb5\x18\v\b\xbc\x01\x12\x02\x01\x06\x18\x02(\x16\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/blocks:lift\x12g\n" +
+	"\tLiftBlock\x12\".carekeep.auth.v1.LiftBlockRequest\x1a#.carekeep.auth.v1.LiftBlockResponse\")\x8a\xb5\x18\v\b\xbc\x01\x12\x02\x01\x06\x18\x02(\x16\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/blocks:lift\x12d\n" +
+	"\n" +
+	"FreezeUser\x12#.carekeep.auth.v1.FreezeUserRequest\x1a$.carekeep.auth.v1.FreezeUserResponse\"\v\x8a\xb5\x18\a\x12\x01\x03(\x1a0\x01\x12g\n" +
 	"\vReportProbe\x12$.carekeep.auth.v1.ReportProbeRequest\x1a%.carekeep.auth.v1.ReportProbeResponse\"\v\x8a\xb5\x18\a\x12\x01\x01(\x1c0\x01B:Z8github.com/carekeep/carekeep/gen/carekeep/auth/v1;authv1b\x06proto3"
 
 var (
@@ -660,7 +766,7 @@ func file_carekeep_auth_v1_guard_proto_rawDescGZIP() []byte {
 	return file_carekeep_auth_v1_guard_proto_rawDescData
 }
 
-var file_carekeep_auth_v1_guard_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_carekeep_auth_v1_guard_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_carekeep_auth_v1_guard_proto_goTypes = []any{
 	(*RequestPasswordResetRequest)(nil),  // 0: carekeep.auth.v1.RequestPasswordResetRequest
 	(*RequestPasswordResetResponse)(nil), // 1: carekeep.auth.v1.RequestPasswordResetResponse
@@ -674,31 +780,35 @@ var file_carekeep_auth_v1_guard_proto_goTypes = []any{
 	(*LiftBlockResponse)(nil),            // 9: carekeep.auth.v1.LiftBlockResponse
 	(*ReportProbeRequest)(nil),           // 10: carekeep.auth.v1.ReportProbeRequest
 	(*ReportProbeResponse)(nil),          // 11: carekeep.auth.v1.ReportProbeResponse
-	(*Client)(nil),                       // 12: carekeep.auth.v1.Client
-	(*timestamppb.Timestamp)(nil),        // 13: google.protobuf.Timestamp
-	(*User)(nil),                         // 14: carekeep.auth.v1.User
+	(*FreezeUserRequest)(nil),            // 12: carekeep.auth.v1.FreezeUserRequest
+	(*FreezeUserResponse)(nil),           // 13: carekeep.auth.v1.FreezeUserResponse
+	(*Client)(nil),                       // 14: carekeep.auth.v1.Client
+	(*timestamppb.Timestamp)(nil),        // 15: google.protobuf.Timestamp
+	(*User)(nil),                         // 16: carekeep.auth.v1.User
 }
 var file_carekeep_auth_v1_guard_proto_depIdxs = []int32{
-	12, // 0: carekeep.auth.v1.RequestPasswordResetRequest.client:type_name -> carekeep.auth.v1.Client
-	12, // 1: carekeep.auth.v1.ResetPasswordRequest.client:type_name -> carekeep.auth.v1.Client
+	14, // 0: carekeep.auth.v1.RequestPasswordResetRequest.client:type_name -> carekeep.auth.v1.Client
+	14, // 1: carekeep.auth.v1.ResetPasswordRequest.client:type_name -> carekeep.auth.v1.Client
 	7,  // 2: carekeep.auth.v1.ListBlocksResponse.blocks:type_name -> carekeep.auth.v1.Block
-	13, // 3: carekeep.auth.v1.Block.expire_time:type_name -> google.protobuf.Timestamp
-	13, // 4: carekeep.auth.v1.Block.create_time:type_name -> google.protobuf.Timestamp
-	12, // 5: carekeep.auth.v1.ReportProbeRequest.client:type_name -> carekeep.auth.v1.Client
+	15, // 3: carekeep.auth.v1.Block.expire_time:type_name -> google.protobuf.Timestamp
+	15, // 4: carekeep.auth.v1.Block.create_time:type_name -> google.protobuf.Timestamp
+	14, // 5: carekeep.auth.v1.ReportProbeRequest.client:type_name -> carekeep.auth.v1.Client
 	0,  // 6: carekeep.auth.v1.GuardService.RequestPasswordReset:input_type -> carekeep.auth.v1.RequestPasswordResetRequest
 	2,  // 7: carekeep.auth.v1.GuardService.ResetPassword:input_type -> carekeep.auth.v1.ResetPasswordRequest
 	4,  // 8: carekeep.auth.v1.GuardService.UnlockUser:input_type -> carekeep.auth.v1.UnlockUserRequest
 	5,  // 9: carekeep.auth.v1.GuardService.ListBlocks:input_type -> carekeep.auth.v1.ListBlocksRequest
 	8,  // 10: carekeep.auth.v1.GuardService.LiftBlock:input_type -> carekeep.auth.v1.LiftBlockRequest
-	10, // 11: carekeep.auth.v1.GuardService.ReportProbe:input_type -> carekeep.auth.v1.ReportProbeRequest
-	1,  // 12: carekeep.auth.v1.GuardService.RequestPasswordReset:output_type -> carekeep.auth.v1.RequestPasswordResetResponse
-	3,  // 13: carekeep.auth.v1.GuardService.ResetPassword:output_type -> carekeep.auth.v1.ResetPasswordResponse
-	14, // 14: carekeep.auth.v1.GuardService.UnlockUser:output_type -> carekeep.auth.v1.User
-	6,  // 15: carekeep.auth.v1.GuardService.ListBlocks:output_type -> carekeep.auth.v1.ListBlocksResponse
-	9,  // 16: carekeep.auth.v1.GuardService.LiftBlock:output_type -> carekeep.auth.v1.LiftBlockResponse
-	11, // 17: carekeep.auth.v1.GuardService.ReportProbe:output_type -> carekeep.auth.v1.ReportProbeResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
+	12, // 11: carekeep.auth.v1.GuardService.FreezeUser:input_type -> carekeep.auth.v1.FreezeUserRequest
+	10, // 12: carekeep.auth.v1.GuardService.ReportProbe:input_type -> carekeep.auth.v1.ReportProbeRequest
+	1,  // 13: carekeep.auth.v1.GuardService.RequestPasswordReset:output_type -> carekeep.auth.v1.RequestPasswordResetResponse
+	3,  // 14: carekeep.auth.v1.GuardService.ResetPassword:output_type -> carekeep.auth.v1.ResetPasswordResponse
+	16, // 15: carekeep.auth.v1.GuardService.UnlockUser:output_type -> carekeep.auth.v1.User
+	6,  // 16: carekeep.auth.v1.GuardService.ListBlocks:output_type -> carekeep.auth.v1.ListBlocksResponse
+	9,  // 17: carekeep.auth.v1.GuardService.LiftBlock:output_type -> carekeep.auth.v1.LiftBlockResponse
+	13, // 18: carekeep.auth.v1.GuardService.FreezeUser:output_type -> carekeep.auth.v1.FreezeUserResponse
+	11, // 19: carekeep.auth.v1.GuardService.ReportProbe:output_type -> carekeep.auth.v1.ReportProbeResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -716,7 +826,7 @@ func file_carekeep_auth_v1_guard_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_auth_v1_guard_proto_rawDesc), len(file_carekeep_auth_v1_guard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	GuardService_UnlockUser_FullMethodName           = "/carekeep.auth.v1.GuardService/UnlockUser"
 	GuardService_ListBlocks_FullMethodName           = "/carekeep.auth.v1.GuardService/ListBlocks"
 	GuardService_LiftBlock_FullMethodName            = "/carekeep.auth.v1.GuardService/LiftBlock"
+	GuardService_FreezeUser_FullMethodName           = "/carekeep.auth.v1.GuardService/FreezeUser"
 	GuardService_ReportProbe_FullMethodName          = "/carekeep.auth.v1.GuardService/ReportProbe"
 )
 
@@ -45,6 +46,9 @@ type GuardServiceClient interface {
 	ListBlocks(ctx context.Context, in *ListBlocksRequest, opts ...grpc.CallOption) (*ListBlocksResponse, error)
 	// Lifts a block.
 	LiftBlock(ctx context.Context, in *LiftBlockRequest, opts ...grpc.CallOption) (*LiftBlockResponse, error)
+	// Freezes an account and ends its sessions, because records saw its user touch what nobody
+	// has a reason to touch. An administrator thaws it (DeviceService.ThawUser).
+	FreezeUser(ctx context.Context, in *FreezeUserRequest, opts ...grpc.CallOption) (*FreezeUserResponse, error)
 	// Says that a client asked for a path that only scanners ask for.
 	ReportProbe(ctx context.Context, in *ReportProbeRequest, opts ...grpc.CallOption) (*ReportProbeResponse, error)
 }
@@ -107,6 +111,16 @@ func (c *guardServiceClient) LiftBlock(ctx context.Context, in *LiftBlockRequest
 	return out, nil
 }
 
+func (c *guardServiceClient) FreezeUser(ctx context.Context, in *FreezeUserRequest, opts ...grpc.CallOption) (*FreezeUserResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FreezeUserResponse)
+	err := c.cc.Invoke(ctx, GuardService_FreezeUser_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *guardServiceClient) ReportProbe(ctx context.Context, in *ReportProbeRequest, opts ...grpc.CallOption) (*ReportProbeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReportProbeResponse)
@@ -135,6 +149,9 @@ type GuardServiceServer interface {
 	ListBlocks(context.Context, *ListBlocksRequest) (*ListBlocksResponse, error)
 	// Lifts a block.
 	LiftBlock(context.Context, *LiftBlockRequest) (*LiftBlockResponse, error)
+	// Freezes an account and ends its sessions, because records saw its user touch what nobody
+	// has a reason to touch. An administrator thaws it (DeviceService.ThawUser).
+	FreezeUser(context.Context, *FreezeUserRequest) (*FreezeUserResponse, error)
 	// Says that a client asked for a path that only scanners ask for.
 	ReportProbe(context.Context, *ReportProbeRequest) (*ReportProbeResponse, error)
 	mustEmbedUnimplementedGuardServiceServer()
@@ -161,6 +178,9 @@ func (UnimplementedGuardServiceServer) ListBlocks(context.Context, *ListBlocksRe
 }
 func (UnimplementedGuardServiceServer) LiftBlock(context.Context, *LiftBlockRequest) (*LiftBlockResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LiftBlock not implemented")
+}
+func (UnimplementedGuardServiceServer) FreezeUser(context.Context, *FreezeUserRequest) (*FreezeUserResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FreezeUser not implemented")
 }
 func (UnimplementedGuardServiceServer) ReportProbe(context.Context, *ReportProbeRequest) (*ReportProbeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReportProbe not implemented")
@@ -276,6 +296,24 @@ func _GuardService_LiftBlock_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GuardService_FreezeUser_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FreezeUserRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GuardServiceServer).FreezeUser(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GuardService_FreezeUser_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GuardServiceServer).FreezeUser(ctx, req.(*FreezeUserRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _GuardService_ReportProbe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReportProbeRequest)
 	if err := dec(in); err != nil {
@@ -320,6 +358,10 @@ var GuardService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "LiftBlock",
 			Handler:    _GuardService_LiftBlock_Handler,
+		},
+		{
+			MethodName: "FreezeUser",
+			Handler:    _GuardService_FreezeUser_Handler,
 		},
 		{
 			MethodName: "ReportProbe",

@@ -21,7 +21,11 @@ import (
 const (
 	reasonFrozen = "COMPROMISE_REPORTED"
 	reasonThawed = "ACCOUNT_THAWED"
+	// reasonReported is for what another service saw; the user is told nothing more than that.
+	reasonReported = "MISUSE_REPORTED"
 )
+
+var errUnknown = errs.New(errs.KindNotFound, "USER_NOT_FOUND", "there is no such user in the practice")
 
 var errNotFrozen = errs.New(errs.KindNotFound, "ACCOUNT_NOT_FROZEN", "there is no such user whose account is frozen")
 
@@ -41,6 +45,33 @@ func (a *Accounts) Report(ctx context.Context, c *caller.Caller) (int, error) {
 		}
 		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource("users/"+c.User.String(), 0),
 			evidence.Count(len(ended.All())), evidence.Reason(reasonFrozen), evidence.Risk(auditv1.Risk_RISK_CRITICAL))}, nil
+	})
+	return len(ended.All()), err
+}
+
+// Freeze freezes the account of a user whom another service saw misuse it, and ends all its
+// sessions. One that is frozen stays so, and has no session afterwards either.
+func (a *Accounts) Freeze(ctx context.Context, home, user uuid.UUID) (int, error) {
+	read := a.Store.In(home)
+	known := read.User(user)
+	if err := read.Read(ctx); err != nil {
+		return 0, err
+	}
+	if !known.Found() {
+		return 0, errUnknown
+	}
+	tx := a.Store.In(home)
+	tx.LockUser(user)
+	frozen := tx.Freeze(user)
+	ended := tx.EndSessions(user, uuid.Nil, reasonReported)
+	tx.Tell(user, string(notice.AccountFrozen), "", "")
+	err := tx.Do(ctx, func() ([]*auditv1.Event, error) {
+		risk := auditv1.Risk_RISK_HIGH // said before
+		if frozen.Found() {
+			risk = auditv1.Risk_RISK_CRITICAL
+		}
+		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Resource("users/"+user.String(), 0), evidence.Practice(home),
+			evidence.Count(len(ended.All())), evidence.Reason(reasonReported), evidence.Risk(risk))}, nil
 	})
 	return len(ended.All()), err
 }

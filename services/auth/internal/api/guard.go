@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
+	"github.com/carekeep/carekeep/services/auth/internal/account"
 	"github.com/carekeep/carekeep/services/auth/internal/guard"
 	"github.com/carekeep/carekeep/services/auth/internal/reset"
 )
@@ -14,8 +15,9 @@ import (
 type GuardService struct {
 	authv1.UnimplementedGuardServiceServer
 
-	Guard  *guard.Guard
-	Resets *reset.Resets
+	Guard    *guard.Guard
+	Resets   *reset.Resets
+	Accounts *account.Accounts
 }
 
 // RequestPasswordReset implements GuardService.
@@ -100,4 +102,21 @@ func (s *GuardService) ReportProbe(ctx context.Context, r *authv1.ReportProbeReq
 		return nil, err
 	}
 	return &authv1.ReportProbeResponse{}, nil
+}
+
+// FreezeUser implements GuardService.
+func (s *GuardService) FreezeUser(ctx context.Context, r *authv1.FreezeUserRequest) (*authv1.FreezeUserResponse, error) {
+	id, err := idOf("user", r.GetUser(), "users")
+	if err != nil {
+		return nil, err
+	}
+	practice, err := idOf("practice", r.GetPractice(), "practices")
+	if err != nil {
+		return nil, err
+	}
+	ended, err := s.Accounts.Freeze(ctx, practice, id)
+	if err != nil {
+		return nil, err
+	}
+	return &authv1.FreezeUserResponse{Ended: int32(ended)}, nil //nolint:gosec // a user has a handful of sessions
 }

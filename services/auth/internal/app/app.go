@@ -217,6 +217,7 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	}
 	authv1.RegisterGuardServiceServer(a.Server, &api.GuardService{
 		Guard: &guard.Guard{Store: l.store, Limiter: limiter, Users: service.Users, Notices: notices}, Resets: resets,
+		Accounts: &account.Accounts{Store: l.store},
 	})
 	authv1.RegisterGovernanceServiceServer(a.Server, a.governance())
 	return a.passkeys(s, o, limiter, service)

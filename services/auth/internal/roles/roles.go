@@ -194,6 +194,10 @@ var admin = set(self, users, staffing, audit, careTeam, governing, messaging, ke
 	accessv1.Permission_PERMISSION_CAMPAIGNS_MANAGE,
 	accessv1.Permission_PERMISSION_GLASS_REVIEW,
 	accessv1.Permission_PERMISSION_GLASS_DESIGNATE,
+	accessv1.Permission_PERMISSION_VIPS_MANAGE,
+	accessv1.Permission_PERMISSION_VIPS_LIST,
+	accessv1.Permission_PERMISSION_DECOYS_MANAGE,
+	accessv1.Permission_PERMISSION_DECOYS_LIST,
 	accessv1.Permission_PERMISSION_SCHEDULE_READ,
 	accessv1.Permission_PERMISSION_SCHEDULE_UPDATE,
 })

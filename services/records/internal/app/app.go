@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
@@ -35,6 +36,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/schedule"
 	"github.com/carekeep/carekeep/services/records/internal/search"
 	"github.com/carekeep/carekeep/services/records/internal/upkeep"
+	"github.com/carekeep/carekeep/services/records/internal/watch"
 	"github.com/carekeep/carekeep/services/records/migrations"
 )
 
@@ -65,6 +67,8 @@ type App struct {
 	life   *life.Life
 	search *search.Engine
 	glass  *glass.Glass
+	watch  *watch.Watch
+	auth   *grpc.ClientConn
 }
 
 // New connects and builds everything. It does not wait for database, transit or
@@ -86,13 +90,23 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 		return nil, err
 	}
 	a.relay = outbox.NewRelay(a.pool, s.Broker, identity, name)
+	if a.auth, err = identity.Dial(s.Auth, accessv1.Service_SERVICE_AUTH); err != nil {
+		a.pool.Close()
+		a.vault.Close()
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	a.watch = watch.New(watch.Auth{Conn: a.auth}, o.Now, o.Log)
 	closed := life.NewClosed()
-	a.access = pg.NewAccess(a.pool, pg.Options{Append: outbox.Append, Committed: a.relay.Poke, Guard: closed.Guard, Explain: life.Explain})
+	a.access = pg.NewAccess(a.pool, pg.Options{
+		Append: outbox.Append, Committed: a.relay.Poke, Guard: closed.Guard, Explain: life.Explain, Inspect: a.watch.Inspect,
+	})
 	a.keys = keys.New(a.vault, a.access, keys.Options{
 		TTL: time.Duration(s.Keys.CacheSeconds) * time.Second, Max: s.Keys.CacheMax, Now: o.Now,
 	})
+	a.watch.Connect(a.access, a.keys)
 	a.Server, err = server.New(ctx, s.Config, server.Options{
 		Service: accessv1.Service_SERVICE_RECORDS, Sink: outbox.NewSink(a.access), Identity: identity, Now: o.Now, Log: o.Log,
+		Enter: a.watch.Enter, Leave: a.watch.Leave,
 		// The broker is missing on purpose: while it is away care goes on.
 		Ready: map[string]func(context.Context) error{"database": a.pool.Ping, "transit": a.vault.Ready},
 	})
@@ -112,6 +126,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
 	a.glass = glass.New(a.access, a.keys, o.Now, o.Log)
 	recordsv1.RegisterAccessServiceServer(a.Server, api.NewAccess(a.glass))
+	recordsv1.RegisterWatchServiceServer(a.Server, api.NewWatch(a.watch))
 	recordsv1.RegisterReferralServiceServer(a.Server, api.NewReferrals(referral.New(a.access, a.keys, o.Now)))
 	a.rights = rights.New(a.access, a.keys, charts, o.Now)
 	recordsv1.RegisterRightsServiceServer(a.Server, api.NewRights(a.rights))
@@ -149,6 +164,7 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() { a.life.WatchClosed(working) })
 	work.Go(func() { a.rights.Run(working, a.log) })
 	work.Go(func() { a.glass.Watch(working, watchEvery) })
+	work.Go(func() { a.watch.Run(working) })
 	served := a.Server.Serve(ctx)
 	rest()
 	work.Wait()
@@ -160,6 +176,8 @@ func (a *App) Run(ctx context.Context) error {
 
 func (a *App) close() {
 	a.access.Close()
+	a.watch.Close()
+	_ = a.auth.Close()
 	a.keys.Close()
 	a.pool.Close()
 	a.vault.Close()

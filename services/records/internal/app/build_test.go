@@ -174,6 +174,7 @@ func TestSearchWaitsForTheFirstBuild(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	doctor := h.doctor()
+	t.Cleanup(h.idle()) // the upkeep would build it
 	h.tamper("INSERT INTO index_generations (practice_id, generation, state, format, region, phonetics, created_at) VALUES ($1, 1, 'BUILDING', 1, 'US', false, now())", h.practice)
 	_, _, err := h.page(doctor, "Patient", "phone=5558265001")
 	require.Equal(t, "INDEX_BUILDING", errs.ReasonOf(err))

@@ -156,6 +156,7 @@ func newHouseOn(tb testing.TB, db *postgres.Server, changes ...func(*settings)) 
 		Transit: transit.Config{Address: street.vault.Address(), Role: "records"},
 		Imports: intake.Limits{BatchEntries: 50},
 		FHIR:    app.FHIR{Listen: "127.0.0.1:0", Base: fhirBase},
+		Auth:    "127.0.0.1:1", // nobody listens there
 	}
 	for _, change := range changes {
 		change(&h.settings)

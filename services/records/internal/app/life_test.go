@@ -356,6 +356,8 @@ var patientTables = map[string]string{
 	"outbox":            "nobody's: events on their way to the audit log", "goose_outbox": "nobody's", "goose_records": "nobody's",
 	"practice_exits": "nobody's: the practice's",
 	"fhir_exports":   "nobody's: a user's", "fhir_export_files": "nobody's: ids between which a file lies; what is read is what is there",
+	"watch_lists": "nobody's: the practice's; a sealed list, which says nothing about a patient who is not there",
+	"freezes":     "nobody's: accounts that auth is to freeze",
 }
 
 func TestNoTableIsForgottenByErasure(t *testing.T) {

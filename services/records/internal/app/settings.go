@@ -30,6 +30,8 @@ type Settings struct {
 	Upkeep        upkeep.Limits  `yaml:"upkeep"`
 	Search        index.Settings `yaml:"search"`
 	FHIR          FHIR           `yaml:"fhir" config:"required"`
+	// Auth is where auth listens, host:port: it freezes the account of who touches a decoy.
+	Auth string `yaml:"auth" config:"required"`
 }
 
 // FHIR says where the FHIR API is served.

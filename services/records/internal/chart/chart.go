@@ -19,6 +19,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
+	"github.com/carekeep/carekeep/services/records/internal/watch"
 )
 
 // Chart runs the operations. Safe for concurrent use.
@@ -79,6 +80,7 @@ func View(ctx context.Context) (*caller.Caller, store.Viewer, error) {
 		User:     c.User,
 		Subjects: c.Subjects(),
 		Whole:    c.Permissions.Has(accessv1.Permission_PERMISSION_PATIENTS_SCOPE_PRACTICE),
+		Closed:   watch.Closed(ctx),
 	}, nil
 }
 

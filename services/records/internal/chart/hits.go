@@ -13,6 +13,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
+	"github.com/carekeep/carekeep/services/records/internal/watch"
 )
 
 // Hits is a page of what a search found.
@@ -64,7 +65,11 @@ func (c *Chart) match(ctx context.Context, v store.Viewer, q store.Search, gener
 	var rows []store.Document
 	var asked []store.Asked
 	var seen []store.Generation
-	err := c.access.Do(ctx, pg.Unit{
+	asking := ctx
+	if len(q.Patients) == 0 && len(q.IDs) == 0 {
+		asking = watch.InPassing(ctx)
+	}
+	err := c.access.Do(asking, pg.Unit{
 		Practice: v.Practice,
 		Queue: func(b *pgx.Batch) {
 			store.Find(b, v, q, &rows)

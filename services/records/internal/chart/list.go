@@ -10,6 +10,7 @@ import (
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/store"
+	"github.com/carekeep/carekeep/services/records/internal/watch"
 )
 
 // Page is a request for a part of a list.
@@ -96,7 +97,7 @@ func (c *Chart) ListPatients(ctx context.Context, page Page) ([]Document, string
 // each one (claim DH-16), or one event where there is none.
 func (c *Chart) patients(ctx context.Context, v store.Viewer, limit int, queue func(*pgx.Batch, *[]store.Document)) ([]store.Document, error) {
 	var rows []store.Document
-	err := c.access.Do(ctx, pg.Unit{
+	err := c.access.Do(watch.InPassing(ctx), pg.Unit{
 		Practice: v.Practice,
 		Queue:    func(b *pgx.Batch) { queue(b, &rows) },
 		Decide: func() ([]*auditv1.Event, error) {

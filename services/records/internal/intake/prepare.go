@@ -17,6 +17,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
+	"github.com/carekeep/carekeep/services/records/internal/watch"
 )
 
 // plan is what is to become of a batch.
@@ -163,7 +164,7 @@ func (r *run) owners(ctx context.Context, b *batch, known map[uuid.UUID]store.Pa
 		p, stored := known[it.patient]
 		wrapped, onItsWay := onTheirWay[it.patient]
 		switch {
-		case stored && (p.Deleted || !p.Visible && !r.whole):
+		case stored && (p.Deleted || !p.Visible && (!r.whole || slices.Contains(watch.Closed(ctx), it.patient))):
 			owners[it.patient] = owner{err: errUnavailable}
 			b.plan.denied = append(b.plan.denied, denial{chart.Place{Patient: it.patient}, errs.KindNotFound, errUnavailable})
 		case stored && p.Exhausted():

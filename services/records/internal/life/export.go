@@ -125,6 +125,9 @@ func (x *exporter) others(ctx context.Context) error {
 }
 
 func (x *exporter) other(ctx context.Context, row store.Stored) error {
+	if row.Type == store.TypeWatchList {
+		return nil // who is watched is for nobody's eyes, and means nothing elsewhere
+	}
 	key, err := x.keys.Get(ctx, x.practice, keys.Wrapped{ID: row.KeyID, Patient: row.Patient, Blob: row.Wrapped})
 	if err != nil {
 		return err

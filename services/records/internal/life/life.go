@@ -62,7 +62,8 @@ func view(ctx context.Context) (uuid.UUID, store.Viewer, error) {
 	case c.Practice == uuid.Nil:
 		return uuid.Nil, v, errs.New(errs.KindPrecondition, "NO_PRACTICE", "This needs a user who belongs to a practice.")
 	}
-	v.User = uuid.Nil
+	// Nothing here shows a chart: who is watched is held, erased and exported like everybody else.
+	v.User, v.Closed = uuid.Nil, nil
 	return c.User, v, nil
 }
 

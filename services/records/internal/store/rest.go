@@ -10,6 +10,8 @@ const (
 	TypeHold     = "LegalHold"
 	TypeOpening  = "GlassOpening"
 	TypeReferral = "Referral"
+	// TypeWatchList is the one list of a practice's marks, under the key of the directory.
+	TypeWatchList = "WatchList"
 )
 
 // rest is all that is sealed under data keys and is no document. Whoever seals something in a table of its own adds
@@ -18,6 +20,8 @@ const rest = `(SELECT patient_id, '` + TypeHold + `' AS type, hold_id AS id, 1::
 		FROM legal_holds WHERE practice_id = $1 AND patient_id >= $2
 	UNION ALL SELECT patient_id, '` + TypeOpening + `', opening_id, 1, key_id, '', reason FROM glass_openings WHERE practice_id = $1 AND patient_id >= $2
 	UNION ALL SELECT patient_id, '` + TypeReferral + `', referral_id, 1, key_id, '', reason FROM referrals WHERE practice_id = $1 AND patient_id >= $2
+	UNION ALL SELECT uuid_nil, '` + TypeWatchList + `', practice_id, generation, key_id, '', sealed FROM watch_lists,
+		(VALUES ('00000000-0000-0000-0000-000000000000'::uuid)) AS directory(uuid_nil) WHERE practice_id = $1 AND uuid_nil >= $2
 	UNION ALL SELECT patient_id, type, id, version, key_id, digest, sealed FROM rights_rows WHERE practice_id = $1 AND patient_id >= $2) r`
 
 func scanRest(r pgx.Rows, d *Document) error {

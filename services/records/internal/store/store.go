@@ -23,19 +23,21 @@ type Viewer struct {
 	User uuid.UUID
 	// Subjects are the doctors whose care teams open patients.
 	Subjects []uuid.UUID
-	// Whole opens every patient of the practice.
-	Whole bool
+	// Whole opens every patient of the practice but those who are Closed to that.
+	Whole  bool
+	Closed []uuid.UUID
 }
 
-// The viewer is $1 practice, $2 whole and $3, in which the user comes first and then
-// the subjects. Times are the database's: all replicas go by one clock. OFFSET 0 keeps an EXISTS
-// from being answered for all patients at once, which reads the whole list of a doctor.
+// The viewer is $1 practice, $2 whom the whole practice does not open, or NULL where it opens
+// nobody, and $3, in which the user comes first and then the subjects. Times are the database's:
+// all replicas go by one clock. OFFSET 0 keeps an EXISTS from being answered for all patients at
+// once, which reads the whole list of a doctor.
 const (
 	subjects = `($3::uuid[])[2:]`
 
 	// treated is true where the viewer may see patient p as the care team or the whole
 	// practice may. The directory, the nil patient, is everybody's.
-	treated = `($2::boolean OR p.patient_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
+	treated = `(coalesce(p.patient_id <> ALL ($2::uuid[]), false) OR p.patient_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
 	SELECT FROM care_team c WHERE c.practice_id = $1 AND c.patient_id = p.patient_id AND c.user_id = ANY(` + subjects + `) AND ` + current + ` OFFSET 0))`
 
 	// entitled is treated, or a doctor to whom the patient is referred.
@@ -64,7 +66,11 @@ const (
 
 // args are the first three arguments of every statement that asks what a viewer sees.
 func (v Viewer) args(more ...any) []any {
-	return append([]any{v.Practice, v.Whole, append([]uuid.UUID{v.User}, v.Subjects...)}, more...)
+	var whole any
+	if v.Whole {
+		whole = append([]uuid.UUID{}, v.Closed...)
+	}
+	return append([]any{v.Practice, whole, append([]uuid.UUID{v.User}, v.Subjects...)}, more...)
 }
 
 // Document is one version of a resource as it is stored.

@@ -90,7 +90,7 @@ func openOther(key *envelope.Key, index *envelope.Index, binding envelope.Bindin
 
 // collections are the names of such rows in events.
 var collections = map[string]string{
-	store.TypeHold: "legalHolds", store.TypeOpening: "glassOpenings", store.TypeReferral: "referrals", store.TypeRightsRequest: "rightsRequests",
+	store.TypeHold: "legalHolds", store.TypeOpening: "glassOpenings", store.TypeReferral: "referrals", store.TypeWatchList: "watchLists", store.TypeRightsRequest: "rightsRequests",
 	store.TypeDisclosure: "disclosures", store.TypePatientConsent: "consents",
 }
 

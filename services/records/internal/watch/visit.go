@@ -1,0 +1,134 @@
+package watch
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/services/records/internal/store"
+)
+
+// Reasons in the audit log.
+const (
+	ReasonVIP   = "VIP_ACCESS"
+	ReasonDecoy = "DECOY_TOUCHED"
+)
+
+// visit is one call on its way, with the list that its accesses are held against.
+type visit struct {
+	list    *list
+	who     store.Freeze
+	touched atomic.Bool
+	frozen  atomic.Bool
+}
+
+type (
+	visitKey   struct{}
+	passingKey struct{}
+)
+
+func visitOf(ctx context.Context) *visit {
+	v, _ := ctx.Value(visitKey{}).(*visit)
+	return v
+}
+
+// InPassing marks the units of a list or search over many patients: who shows up there was
+// not asked for, and a decoy is shown like everybody else. It is touched when it is opened.
+func InPassing(ctx context.Context) context.Context {
+	return context.WithValue(ctx, passingKey{}, true)
+}
+
+// Closed are the patients whom the scope of the whole practice does not open.
+func Closed(ctx context.Context) []uuid.UUID {
+	if v := visitOf(ctx); v != nil {
+		return v.list.vips
+	}
+	return nil
+}
+
+// aside are services and RPCs that neither open a chart nor show anything of one: holds, retention,
+// erasure and exit, the care for keys, the marks themselves, and who looks at what others did.
+var aside = []string{
+	recordsv1.AccessService_ListGlassOpenings_FullMethodName,
+	recordsv1.AccessService_ReviewGlass_FullMethodName,
+	recordsv1.ReferralService_ListReferrals_FullMethodName,
+	"/" + recordsv1.LifecycleService_ServiceDesc.ServiceName + "/",
+	"/" + recordsv1.KeysService_ServiceDesc.ServiceName + "/",
+	"/" + recordsv1.WatchService_ServiceDesc.ServiceName + "/",
+}
+
+// Inspect holds the events of a unit against the list (pg.Options.Inspect). What a decoy's event
+// leads to commits with it.
+func (w *Watch) Inspect(ctx context.Context, events []*auditv1.Event, b *pgx.Batch) {
+	v := visitOf(ctx)
+	if v == nil || len(v.list.marks) == 0 {
+		return
+	}
+	queued := false
+	for _, e := range events {
+		id, err := uuid.Parse(e.GetPatientId())
+		if err != nil {
+			continue
+		}
+		mark := v.list.marks[id]
+		if mark&VIP != 0 {
+			e.Risk = max(e.GetRisk(), auditv1.Risk_RISK_HIGH)
+			if e.GetReason() == "" {
+				e.Reason = ReasonVIP
+			}
+		}
+		if mark&Decoy != 0 && touches(ctx, e) {
+			e.Risk, e.Reason = auditv1.Risk_RISK_CRITICAL, ReasonDecoy
+			if v.touched.Store(true); !queued {
+				queued = true
+				store.QueueFreeze(b, v.who.Practice, v.who.User)
+			}
+		}
+	}
+}
+
+// touches reports whether the event tells of somebody who went for the patient. Events of
+// keys only tell what that took.
+func touches(ctx context.Context, e *auditv1.Event) bool {
+	switch e.GetAction() {
+	case accessv1.Action_ACTION_KEY_CREATE, accessv1.Action_ACTION_KEY_UNWRAP:
+		return false
+	}
+	if ctx.Value(passingKey{}) != nil {
+		return false
+	}
+	for _, service := range aside {
+		if strings.HasPrefix(e.GetMethod(), service) {
+			return false
+		}
+	}
+	return true
+}
+
+// errAway is the answer where auth could not be told: that of any service which is away.
+var errAway = errs.New(errs.KindUnavailable, "SERVICE_UNAVAILABLE", "a service that this needs cannot be reached; try again")
+
+// Leave lets an answer out (server.Options.Leave). Who touched a decoy gets one that looks like
+// any other, once auth has frozen the account; while it cannot, they get none, and the job goes on trying.
+func (w *Watch) Leave(ctx context.Context) error {
+	v := visitOf(ctx)
+	if v == nil || !v.touched.Load() || v.frozen.Load() {
+		return nil
+	}
+	w.refused.Set(v.who, struct{}{})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), freezeTime)
+	defer cancel()
+	if err := w.freeze(ctx, v.who); err != nil {
+		w.wake()
+		return errAway
+	}
+	v.frozen.Store(true)
+	return nil
+}
