@@ -55,7 +55,7 @@ func TestEveryRouteIsAdmittedOnce(t *testing.T) {
 			if route.Method != http.MethodGet && route.Method != http.MethodDelete {
 				body = "{}"
 			}
-			got := s.do(client, s.request(route.Method, pathOf(route.Template), body))
+			got := s.do(client, s.request(route.Method, pathOf(route.Template), body, "Content-Disposition", "attachment; filename=x"))
 			admits := s.auth.admitted()
 			if route.Anonymous {
 				require.Empty(t, admits)

@@ -36,8 +36,8 @@ func TestNoPatientDataInURLs(t *testing.T) {
 	routes, err := rest.Routes()
 	require.NoError(t, err)
 	for _, route := range routes {
-		if strings.HasSuffix(route.RPC, "/ImportBundle") {
-			continue // its parameters are resource names, and no fields of a message
+		if strings.HasSuffix(route.RPC, "/ImportBundle") || strings.HasSuffix(route.RPC, "/UploadDocument") {
+			continue // their parameters are resource names and a request id, and no fields of a message
 		}
 		names := route.Query
 		for _, m := range regexp.MustCompile(`\{([a-z_]+)[=}]`).FindAllStringSubmatch(route.Template, -1) {
@@ -116,6 +116,8 @@ func TestDocumentIsComplete(t *testing.T) {
 		switch {
 		case method.IsStreamingServer() && method.Output().FullName() == "google.api.HttpBody":
 			require.Contains(t, success, "application/zip", route.Pattern())
+		case strings.HasSuffix(route.RPC, "/DownloadDocument"):
+			require.Contains(t, success, "*/*", route.Pattern())
 		case method.IsStreamingServer():
 			require.Contains(t, success, "application/x-ndjson", route.Pattern())
 		case method.Output().FullName() == "google.api.HttpBody":

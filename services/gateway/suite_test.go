@@ -48,6 +48,7 @@ type suite struct {
 	messages  *messageHandlers
 	records   *recordsHandlers
 	rights    *rightsHandlers
+	documents *documentHandlers
 	backup    *backupHandlers
 	// fhir answers what goes to the FHIR API of records.
 	fhir      http.HandlerFunc
@@ -62,7 +63,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 	t.Helper()
 	s := &suite{
 		t: t, authority: ca.ForTest(t), logs: &lockedBuffer{},
-		records: &recordsHandlers{}, rights: &rightsHandlers{}, backup: &backupHandlers{}, messages: &messageHandlers{},
+		records: &recordsHandlers{}, rights: &rightsHandlers{}, documents: &documentHandlers{}, backup: &backupHandlers{}, messages: &messageHandlers{},
 		stopUpstream: map[accessv1.Service]func(){},
 	}
 	keys := s.makeSigner()
@@ -78,6 +79,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 			recordsv1.RegisterRightsServiceServer(srv, s.rights)
 			require.NoError(t, srv.ServeHTTP(t.Context(), "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fhir(w, r) })))
 			web = srv
+			recordsv1.RegisterDocumentServiceServer(srv, s.documents)
 		}),
 		Audit: s.upstream(accessv1.Service_SERVICE_AUDIT, keys, func(srv *server.Server) {
 			auditv1.RegisterAuditServiceServer(srv, auditv1.UnimplementedAuditServiceServer{})

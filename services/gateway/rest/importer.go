@@ -42,7 +42,7 @@ func (i *importer) serve(w http.ResponseWriter, r *http.Request, _ map[string]st
 		return
 	}
 	query := r.URL.Query()
-	up := &upload{stream: stream, body: r.Body, control: control, stall: i.stall, done: make(chan struct{})}
+	up := &upload{stream: stream, reading: reading{body: r.Body, control: control, stall: i.stall}, done: make(chan struct{})}
 	go func() {
 		defer close(up.done)
 		up.err = up.run(&recordsv1.ImportOptions{Doctor: query.Get("doctor"), Patient: query.Get("patient")})
@@ -64,10 +64,8 @@ func (i *importer) serve(w http.ResponseWriter, r *http.Request, _ map[string]st
 
 // upload sends the body in pieces.
 type upload struct {
-	stream  recordsv1.RecordsService_ImportBundleClient
-	body    io.Reader
-	control *http.ResponseController
-	stall   time.Duration
+	reading
+	stream recordsv1.RecordsService_ImportBundleClient
 	// done is closed at the end; then err says what went wrong with the body.
 	done chan struct{}
 	err  error
@@ -105,10 +103,17 @@ func ended(err error) error {
 	return err
 }
 
+// reading takes a body in pieces.
+type reading struct {
+	body    io.Reader
+	control *http.ResponseController
+	stall   time.Duration
+}
+
 // next fills a piece. Each gets its own buffer, because gRPC may still use the
 // one that was sent. io.ReadFull will not do: its error for the end of the body is
 // the one with which net/http reports a body that was cut short.
-func (u *upload) next() ([]byte, error) {
+func (u *reading) next() ([]byte, error) {
 	if err := u.control.SetReadDeadline(time.Now().Add(u.stall)); err != nil {
 		return nil, readError(err)
 	}
@@ -128,7 +133,7 @@ func (u *upload) next() ([]byte, error) {
 }
 
 // rest lifts the read deadline while the piece is sent: records may take its time.
-func (u *upload) rest(err error) error {
+func (u *reading) rest(err error) error {
 	if failed := u.control.SetReadDeadline(time.Time{}); failed != nil {
 		return readError(failed)
 	}

@@ -86,6 +86,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 	records := recordsv1.NewRecordsServiceClient(over(accessv1.Service_SERVICE_RECORDS))
 	rights := recordsv1.NewRightsServiceClient(over(accessv1.Service_SERVICE_RECORDS))
 	files := &downloads{rights: rights, stall: a.limits.Stall()}
+	papers := &documents{client: recordsv1.NewDocumentServiceClient(over(accessv1.Service_SERVICE_RECORDS)), stall: a.limits.Stall()}
 	messages := authv1.NewMessageServiceClient(over(accessv1.Service_SERVICE_AUTH))
 	return errors.Join(
 		authv1.RegisterAuthServiceHandlerClient(ctx, a.mux, authv1.NewAuthServiceClient(over(accessv1.Service_SERVICE_AUTH))),
@@ -104,12 +105,15 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 		recordsv1.RegisterWatchServiceHandlerClient(ctx, a.mux, recordsv1.NewWatchServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		recordsv1.RegisterReferralServiceHandlerClient(ctx, a.mux, recordsv1.NewReferralServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
 		recordsv1.RegisterSchedulingServiceHandlerClient(ctx, a.mux, recordsv1.NewSchedulingServiceClient(over(accessv1.Service_SERVICE_RECORDS))),
+		recordsv1.RegisterDocumentServiceHandlerClient(ctx, a.mux, papers.client),
 		auditv1.RegisterAuditServiceHandlerClient(ctx, a.mux, auditv1.NewAuditServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		backupv1.RegisterBackupServiceHandlerClient(ctx, a.mux, backupv1.NewBackupServiceClient(over(accessv1.Service_SERVICE_BACKUP))),
 		a.mux.HandlePath(http.MethodPost, importPath, (&importer{records: records, stall: a.limits.Stall()}).serve),
 		// The later of two handlers of a path is taken.
 		a.mux.HandlePath(http.MethodPost, exportPath, files.export),
 		a.mux.HandlePath(http.MethodPost, ownExportPath, files.exportByToken),
+		a.mux.HandlePath(http.MethodPost, uploadPath, papers.upload),
+		a.mux.HandlePath(http.MethodGet, downloadPath, papers.download),
 		a.mux.HandlePath(http.MethodPost, webhookPath, (&webhook{messages: messages}).serve),
 	)
 }
@@ -166,6 +170,9 @@ func (a *API) check(w http.ResponseWriter, r *http.Request, route Route) error {
 	}
 	if route.Template == importPath {
 		return checkType(r, typeFHIR, typeJSON)
+	}
+	if route.RPC == recordsv1.DocumentService_UploadDocument_FullMethodName {
+		return nil // its media type is the document's, and its header is none that a form could send
 	}
 	if route.Template == webhookPath {
 		return readForm(w, r, a.limits)

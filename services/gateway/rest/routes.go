@@ -19,7 +19,7 @@ import (
 	"github.com/carekeep/carekeep/libs/access"
 )
 
-// importPath is the one route that is written by hand: a body of any size cannot
+// importPath is a route that is written by hand, like those of documents' content: a body of any size cannot
 // pass through grpc-gateway, which reads one message.
 const importPath = "/v1/patients:import"
 
@@ -67,6 +67,7 @@ var services = map[accessv1.Service][]protoreflect.FileDescriptor{
 		recordsv1.File_carekeep_records_v1_referrals_proto,
 		recordsv1.File_carekeep_records_v1_watch_proto,
 		recordsv1.File_carekeep_records_v1_scheduling_proto,
+		recordsv1.File_carekeep_records_v1_documents_proto,
 	},
 	accessv1.Service_SERVICE_AUDIT:  {auditv1.File_carekeep_audit_v1_audit_proto},
 	accessv1.Service_SERVICE_BACKUP: {backupv1.File_carekeep_backup_v1_backup_proto},
@@ -77,6 +78,12 @@ func Routes() ([]Route, error) {
 	routes := []Route{{
 		Method: "POST", Template: importPath, RPC: recordsv1.RecordsService_ImportBundle_FullMethodName,
 		Service: accessv1.Service_SERVICE_RECORDS, Query: []string{"doctor", "patient"},
+	}, {
+		Method: "POST", Template: uploadPath, RPC: recordsv1.DocumentService_UploadDocument_FullMethodName,
+		Service: accessv1.Service_SERVICE_RECORDS, Query: []string{"requestId"},
+	}, {
+		Method: "GET", Template: downloadPath, RPC: recordsv1.DocumentService_DownloadDocument_FullMethodName,
+		Service: accessv1.Service_SERVICE_RECORDS,
 	}}
 	for service, files := range services {
 		for _, method := range methodsOf(files) {

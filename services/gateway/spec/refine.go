@@ -82,6 +82,8 @@ func describeAnswer(op object, rule operation) {
 	}
 	output := string(rule.method.Output().FullName())
 	switch {
+	case responses["200"] != nil && responses["200"].(object)["x-carekeep-written"] == true:
+		delete(responses["200"].(object), "x-carekeep-written") // base.json says it
 	case output == httpBody && rule.method.IsStreamingServer():
 		responses["200"] = object{
 			"description": "A zip. One that was cut short ends with the connection.",
@@ -113,8 +115,11 @@ func hideServerSet(op object, rules map[string]fieldRule) {
 	if !ok {
 		return
 	}
-	schema := body["content"].(object)["application/json"].(object)["schema"].(object)
-	properties, _ := schema["properties"].(object)
+	text, ok := body["content"].(object)["application/json"].(object)
+	if !ok {
+		return // bytes
+	}
+	properties, _ := text["schema"].(object)["properties"].(object)
 	for name, rule := range rules {
 		if rule.serverSet {
 			delete(properties, name)

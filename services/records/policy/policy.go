@@ -222,3 +222,12 @@ func CheckWrite(v access.View, message proto.Message, fields []string) error {
 	}
 	return nil
 }
+
+// CheckContent refuses a stream to a purpose that a field of its messages is not shown for.
+func CheckContent(v access.View, message proto.Message, field string) error {
+	if access.ShownFor(message.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(field)), v.Purpose) {
+		return nil
+	}
+	return errs.New(errs.KindDenied, "CONTENT_NOT_FOR_PURPOSE", fmt.Sprintf(
+		"The content of documents is neither read nor stored for %s: state the purpose that it is needed for.", v.Purpose))
+}

@@ -659,6 +659,11 @@ const (
 	Permission_PERMISSION_NOTES_CREATE Permission = 62
 	Permission_PERMISSION_NOTES_UPDATE Permission = 63
 	Permission_PERMISSION_NOTES_DELETE Permission = 64
+	// Documents with files. A doctor's choice of modules opens and closes them with the notes.
+	Permission_PERMISSION_DOCUMENTS_READ   Permission = 65
+	Permission_PERMISSION_DOCUMENTS_LIST   Permission = 66
+	Permission_PERMISSION_DOCUMENTS_CREATE Permission = 67
+	Permission_PERMISSION_DOCUMENTS_DELETE Permission = 68
 	// Prescriptions.
 	Permission_PERMISSION_PRESCRIPTIONS_READ   Permission = 70
 	Permission_PERMISSION_PRESCRIPTIONS_LIST   Permission = 71
@@ -844,6 +849,10 @@ var (
 		62:  "PERMISSION_NOTES_CREATE",
 		63:  "PERMISSION_NOTES_UPDATE",
 		64:  "PERMISSION_NOTES_DELETE",
+		65:  "PERMISSION_DOCUMENTS_READ",
+		66:  "PERMISSION_DOCUMENTS_LIST",
+		67:  "PERMISSION_DOCUMENTS_CREATE",
+		68:  "PERMISSION_DOCUMENTS_DELETE",
 		70:  "PERMISSION_PRESCRIPTIONS_READ",
 		71:  "PERMISSION_PRESCRIPTIONS_LIST",
 		72:  "PERMISSION_PRESCRIPTIONS_CREATE",
@@ -1005,6 +1014,10 @@ var (
 		"PERMISSION_NOTES_CREATE":              62,
 		"PERMISSION_NOTES_UPDATE":              63,
 		"PERMISSION_NOTES_DELETE":              64,
+		"PERMISSION_DOCUMENTS_READ":            65,
+		"PERMISSION_DOCUMENTS_LIST":            66,
+		"PERMISSION_DOCUMENTS_CREATE":          67,
+		"PERMISSION_DOCUMENTS_DELETE":          68,
 		"PERMISSION_PRESCRIPTIONS_READ":        70,
 		"PERMISSION_PRESCRIPTIONS_LIST":        71,
 		"PERMISSION_PRESCRIPTIONS_CREATE":      72,
@@ -1508,7 +1521,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xf7/\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\x8f1\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1563,7 +1576,11 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x15PERMISSION_NOTES_LIST\x10=\x1a\x04\x98\xb5\x18\x06\x12!\n" +
 	"\x17PERMISSION_NOTES_CREATE\x10>\x1a\x04\x98\xb5\x18\x06\x12!\n" +
 	"\x17PERMISSION_NOTES_UPDATE\x10?\x1a\x04\x98\xb5\x18\x06\x12!\n" +
-	"\x17PERMISSION_NOTES_DELETE\x10@\x1a\x04\x98\xb5\x18\x06\x12'\n" +
+	"\x17PERMISSION_NOTES_DELETE\x10@\x1a\x04\x98\xb5\x18\x06\x12#\n" +
+	"\x19PERMISSION_DOCUMENTS_READ\x10A\x1a\x04\x98\xb5\x18\x06\x12#\n" +
+	"\x19PERMISSION_DOCUMENTS_LIST\x10B\x1a\x04\x98\xb5\x18\x06\x12%\n" +
+	"\x1bPERMISSION_DOCUMENTS_CREATE\x10C\x1a\x04\x98\xb5\x18\x06\x12%\n" +
+	"\x1bPERMISSION_DOCUMENTS_DELETE\x10D\x1a\x04\x98\xb5\x18\x06\x12'\n" +
 	"\x1dPERMISSION_PRESCRIPTIONS_READ\x10F\x1a\x04\x98\xb5\x18\a\x12'\n" +
 	"\x1dPERMISSION_PRESCRIPTIONS_LIST\x10G\x1a\x04\x98\xb5\x18\a\x12)\n" +
 	"\x1fPERMISSION_PRESCRIPTIONS_CREATE\x10H\x1a\x04\x98\xb5\x18\a\x12)\n" +

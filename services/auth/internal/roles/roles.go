@@ -229,6 +229,10 @@ var doctor = set(self, staffing, careTeam, appointments, messaging, patientRight
 	accessv1.Permission_PERMISSION_NOTES_CREATE,
 	accessv1.Permission_PERMISSION_NOTES_UPDATE,
 	accessv1.Permission_PERMISSION_NOTES_DELETE,
+	accessv1.Permission_PERMISSION_DOCUMENTS_READ,
+	accessv1.Permission_PERMISSION_DOCUMENTS_LIST,
+	accessv1.Permission_PERMISSION_DOCUMENTS_CREATE,
+	accessv1.Permission_PERMISSION_DOCUMENTS_DELETE,
 
 	accessv1.Permission_PERMISSION_PRESCRIPTIONS_READ,
 	accessv1.Permission_PERMISSION_PRESCRIPTIONS_LIST,
@@ -273,6 +277,9 @@ var nurse = set(self, appointments, messaging, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_NOTES_READ,
 	accessv1.Permission_PERMISSION_NOTES_LIST,
 	accessv1.Permission_PERMISSION_NOTES_CREATE,
+	accessv1.Permission_PERMISSION_DOCUMENTS_READ,
+	accessv1.Permission_PERMISSION_DOCUMENTS_LIST,
+	accessv1.Permission_PERMISSION_DOCUMENTS_CREATE,
 
 	accessv1.Permission_PERMISSION_PRESCRIPTIONS_READ,
 	accessv1.Permission_PERMISSION_PRESCRIPTIONS_LIST,

@@ -22,6 +22,7 @@ import (
 	"github.com/carekeep/carekeep/libs/server"
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/records/internal/api"
+	"github.com/carekeep/carekeep/services/records/internal/attach"
 	"github.com/carekeep/carekeep/services/records/internal/bulk"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhirapi"
@@ -116,11 +117,13 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	}
 	generations := index.NewGenerations(a.access, a.keys, s.Search.Region, o.Now)
 	charts := chart.New(a.access, a.keys, generations, o.Now)
+	files := attach.New(charts)
 	a.search = search.New(charts, a.keys)
 	a.upkeep = upkeep.New(a.pool, a.access, a.keys, a.vault, generations, upkeep.Options{Limits: s.Upkeep, Now: o.Now, Log: o.Log})
 	recordsv1.RegisterKeysServiceServer(a.Server, api.NewKeys(a.upkeep))
 	recordsv1.RegisterIndexServiceServer(a.Server, api.NewIndex(a.upkeep))
 	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(charts, intake.New(a.access, a.keys, generations, s.Imports, o.Now), a.search))
+	recordsv1.RegisterDocumentServiceServer(a.Server, api.NewDocuments(charts, files))
 	recordsv1.RegisterSchedulingServiceServer(a.Server, api.NewScheduling(schedule.New(charts, o.Now)))
 	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
@@ -128,7 +131,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	recordsv1.RegisterAccessServiceServer(a.Server, api.NewAccess(a.glass))
 	recordsv1.RegisterWatchServiceServer(a.Server, api.NewWatch(a.watch))
 	recordsv1.RegisterReferralServiceServer(a.Server, api.NewReferrals(referral.New(a.access, a.keys, o.Now)))
-	a.rights = rights.New(a.access, a.keys, charts, o.Now)
+	a.rights = rights.New(a.access, a.keys, charts, files, o.Now)
 	recordsv1.RegisterRightsServiceServer(a.Server, api.NewRights(a.rights))
 	if err := a.serveFHIR(ctx, s.FHIR, charts, generations, o.Now); err != nil {
 		a.close()

@@ -64,7 +64,7 @@ func over[C any, Q, A proto.Message](rpc string, dial func(grpc.ClientConnInterf
 // named are the RPCs that name something of a practice and are in no table of another test.
 func named() []crossing {
 	life, key := recordsv1.NewLifecycleServiceClient, recordsv1.NewKeysServiceClient
-	glass, referral := recordsv1.NewAccessServiceClient, recordsv1.NewReferralServiceClient
+	glass, referral, watch := recordsv1.NewAccessServiceClient, recordsv1.NewReferralServiceClient, recordsv1.NewWatchServiceClient
 	return []crossing{
 		over("LifecycleService.PlaceLegalHold", life, recordsv1.LifecycleServiceClient.PlaceLegalHold, func(p premises) *recordsv1.PlaceLegalHoldRequest {
 			return &recordsv1.PlaceLegalHoldRequest{Patient: p.patient, Reason: recordsv1.LegalHoldReason_LEGAL_HOLD_REASON_LITIGATION, Matter: "x"}
@@ -114,6 +114,12 @@ func named() []crossing {
 		over("ReferralService.WithdrawReferral", referral, recordsv1.ReferralServiceClient.WithdrawReferral, func(p premises) *recordsv1.WithdrawReferralRequest {
 			return &recordsv1.WithdrawReferralRequest{Name: p.referral}
 		}),
+		over("WatchService.SetVip", watch, recordsv1.WatchServiceClient.SetVip, func(p premises) *recordsv1.SetVipRequest {
+			return &recordsv1.SetVipRequest{Name: p.patient, Vip: true}
+		}),
+		over("WatchService.SetDecoy", watch, recordsv1.WatchServiceClient.SetDecoy, func(p premises) *recordsv1.SetDecoyRequest {
+			return &recordsv1.SetDecoyRequest{Name: p.patient, Armed: true}
+		}),
 	}
 }
 
@@ -121,7 +127,7 @@ func named() []crossing {
 // last ones take the practice away: nothing of another one may be told or touched.
 func wide(l *lifeRig) []crossing {
 	life, key, index := recordsv1.NewLifecycleServiceClient, recordsv1.NewKeysServiceClient, recordsv1.NewIndexServiceClient
-	glass, referral := recordsv1.NewAccessServiceClient, recordsv1.NewReferralServiceClient
+	glass, referral, watch := recordsv1.NewAccessServiceClient, recordsv1.NewReferralServiceClient, recordsv1.NewWatchServiceClient
 	ended := func(c crossing) crossing {
 		return crossing{c.rpc, func(ctx context.Context, conn grpc.ClientConnInterface, p premises) (proto.Message, error) {
 			m, err := c.call(ctx, conn, p)
@@ -154,6 +160,8 @@ func wide(l *lifeRig) []crossing {
 		over("AccessService.ListGlassUsers", glass, recordsv1.AccessServiceClient.ListGlassUsers, always(&recordsv1.ListGlassUsersRequest{})),
 		over("AccessService.ListGlassOpenings", glass, recordsv1.AccessServiceClient.ListGlassOpenings, always(&recordsv1.ListGlassOpeningsRequest{})),
 		over("ReferralService.ListReferrals", referral, recordsv1.ReferralServiceClient.ListReferrals, always(&recordsv1.ListReferralsRequest{Closed: true})),
+		over("WatchService.ListVips", watch, recordsv1.WatchServiceClient.ListVips, always(&recordsv1.ListVipsRequest{})),
+		over("WatchService.ListDecoys", watch, recordsv1.WatchServiceClient.ListDecoys, always(&recordsv1.ListDecoysRequest{})),
 		over("LifecycleService.RequestPracticeExit", life, recordsv1.LifecycleServiceClient.RequestPracticeExit, always(&recordsv1.RequestPracticeExitRequest{})),
 		over("LifecycleService.CancelPracticeExit", life, recordsv1.LifecycleServiceClient.CancelPracticeExit, always(&recordsv1.CancelPracticeExitRequest{})),
 		{"LifecycleService.ApprovePracticeExit", func(ctx context.Context, conn grpc.ClientConnInterface, _ premises) (proto.Message, error) {
@@ -214,7 +222,11 @@ func elsewhere() map[string][]string {
 	for name := range schedulingCalls() {
 		scheduling = append(scheduling, name)
 	}
-	return map[string][]string{"RecordsService": records, "RightsService": rights, "FhirService": fhir, "SchedulingService": scheduling}
+	// TestDMD06_DH55_DocumentsAreIsolated
+	documents := []string{"UploadDocument", "GetDocument", "ListDocuments", "DownloadDocument", "DeleteDocument"}
+	return map[string][]string{
+		"RecordsService": records, "RightsService": rights, "FhirService": fhir, "SchedulingService": scheduling, "DocumentService": documents,
+	}
 }
 
 // Every RPC of every service of records, those of tomorrow too, is in a cross product of two practices.
@@ -274,6 +286,8 @@ func (l *lifeRig) settle() premises {
 	require.NoError(l.t, err)
 	job, err := l.keys.ScrubStore(l.as(l.first), &recordsv1.ScrubStoreRequest{})
 	p.opening, p.referral, p.job = opening.GetName(), referral.GetName(), l.finished(l.first, job, err).GetName()
+	_, err = l.marks().SetVip(l.as(l.officer()), &recordsv1.SetVipRequest{Name: p.patient, Vip: true})
+	require.NoError(l.t, err)
 	return p
 }
 
@@ -285,7 +299,7 @@ func TestDMD06_LifecycleKeysIndexAndAccessKeepPracticesApart(t *testing.T) {
 	ours := l.practice
 	p := l.settle()
 	before := l.everyRow(ours)
-	for _, table := range []string{"documents", "data_keys", "key_jobs", "legal_holds", "erasures", "glass_openings", "glass_users", "referrals", "index_generations"} {
+	for _, table := range []string{"documents", "data_keys", "key_jobs", "legal_holds", "erasures", "glass_openings", "glass_users", "referrals", "index_generations", "watch_lists"} {
 		require.NotEqual(t, "0", before[table][:1], table)
 	}
 

@@ -343,9 +343,9 @@ func TestErasureIsReappliedByItsCertificate(t *testing.T) {
 var patientTables = map[string]string{
 	"care_team": "erased", "data_keys": "erased", "document_history": "erased", "documents": "erased", "legal_holds": "erased",
 	"resource_index": "erased", "patients": "erased", "patient_tokens": "erased", "rights_rows": "erased", "rights_notices": "erased",
-	"appointment_cells": "erased",
-	"referrals":         "erased",
-	"glass_openings":    "erased", "glass_users": "nobody's: the practice's",
+	"appointment_cells": "erased", "uploads": "erased", "document_pieces": "erased",
+	"referrals":      "erased",
+	"glass_openings": "erased", "glass_users": "nobody's: the practice's",
 	"requests":      "erased, by the resources that they made",
 	"erasures":      "kept: the decision and its certificate, without any data of the patient",
 	"practice_keys": "nobody's: the practice's", "retention": "nobody's: the practice's",

@@ -89,6 +89,9 @@ var names = map[string]string{
 	fhir.TypeDocumentReference: "notes",
 	fhir.TypeMedicationRequest: "prescriptions",
 	fhir.TypeAppointment:       "appointments",
+	TypeFile:                   "documents",
+	TypeWorkingHours:           "workingHours",
+	TypeBillingSettings:        "billingSettings",
 }
 
 // Collection is how events name the resources of a type; the patient's own

@@ -132,7 +132,7 @@ func (c *Chart) owner(ctx context.Context, v store.Viewer, patient uuid.UUID) (s
 func (c *Chart) sealingKey(ctx context.Context, v store.Viewer, owner store.Patient) (*keys.Practice, *envelope.Key, error) {
 	switch {
 	case owner.Wrapped == "": // the key's row is gone, or the patient's names another
-		return nil, nil, c.alarm(ctx, Document{Place: Place{Type: fhir.TypePatient, Patient: owner.ID, ID: owner.ID}}, envelope.ErrBroken)
+		return nil, nil, c.Alarm(ctx, Document{Place: Place{Type: fhir.TypePatient, Patient: owner.ID, ID: owner.ID}}, envelope.ErrBroken)
 	case owner.Exhausted():
 		return nil, nil, errExhausted
 	}

@@ -14,10 +14,19 @@ import (
 // exportPage is how many documents an export reads at a time.
 const exportPage = 200
 
-// Each hands over a patient's current documents, by type and id, of the types that keep
+// Each hands over a patient's current resources, by type and id, of the types that keep
 // keeps. It commits no event of success: the operation that exports has its own. It ends with an error,
 // and an event, when the viewer may no longer see the patient.
 func (c *Chart) Each(ctx context.Context, v store.Viewer, patient uuid.UUID, keep func(resourceType string) bool, each func(Document) error) error {
+	return c.walk(ctx, v, patient, func(name string) bool { return !own[name] && keep(name) }, each)
+}
+
+// EachFile hands over what is known of a patient's files, likewise; keep is asked for each page that has some.
+func (c *Chart) EachFile(ctx context.Context, v store.Viewer, patient uuid.UUID, keep func() bool, each func(Document) error) error {
+	return c.walk(ctx, v, patient, func(name string) bool { return name == TypeFile && keep() }, each)
+}
+
+func (c *Chart) walk(ctx context.Context, v store.Viewer, patient uuid.UUID, keep func(resourceType string) bool, each func(Document) error) error {
 	var lastType string
 	last := uuid.Nil
 	for {

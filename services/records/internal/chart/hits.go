@@ -102,7 +102,7 @@ func (c *Chart) match(ctx context.Context, v store.Viewer, q store.Search, gener
 	}
 	for i, d := range hits.Documents {
 		if !index.Found(live, rows[i], d.JSON, q.Tokens) {
-			return Hits{}, c.alarm(ctx, d, errIndexBroken)
+			return Hits{}, c.Alarm(ctx, d, errIndexBroken)
 		}
 	}
 	return hits, nil

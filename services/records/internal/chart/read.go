@@ -86,7 +86,7 @@ func (c *Chart) read(ctx context.Context, v store.Viewer, at Place, queue func(*
 // holds a transaction up.
 func (c *Chart) Open(ctx context.Context, practice uuid.UUID, row store.Document) (Document, error) {
 	if row.Wrapped == "" {
-		return Document{}, c.alarm(ctx, Bare(row), envelope.ErrBroken)
+		return Document{}, c.Alarm(ctx, Bare(row), envelope.ErrBroken)
 	}
 	key, err := c.keys.Get(ctx, practice, wrapped(row))
 	if err != nil {
@@ -104,7 +104,7 @@ func (c *Chart) OpenAll(ctx context.Context, practice uuid.UUID, rows []store.Do
 	list := make([]keys.Wrapped, len(rows))
 	for i, row := range rows {
 		if row.Wrapped == "" {
-			return nil, c.alarm(ctx, Bare(row), envelope.ErrBroken)
+			return nil, c.Alarm(ctx, Bare(row), envelope.ErrBroken)
 		}
 		list[i] = wrapped(row)
 	}
@@ -131,14 +131,14 @@ func (c *Chart) unseal(ctx context.Context, practice uuid.UUID, row store.Docume
 	var err error
 	d.JSON, err = key.Open(Binding(practice, row), row.Sealed)
 	if err != nil {
-		return Document{}, c.alarm(ctx, d, err)
+		return Document{}, c.Alarm(ctx, d, err)
 	}
 	return d, nil
 }
 
-// alarm records that a stored document is not what was stored (claim DH-17). The
+// Alarm records that a stored document is not what was stored (claim DH-17). The
 // event is critical, which raises an alert in the audit service.
-func (c *Chart) alarm(ctx context.Context, d Document, broken error) error {
+func (c *Chart) Alarm(ctx context.Context, d Document, broken error) error {
 	recordErr := c.access.Do(ctx, pg.Unit{Decide: func() ([]*auditv1.Event, error) {
 		return []*auditv1.Event{evidence.From(ctx).Event(evidence.Failure(broken), critical, About(d.Place, d.Version))}, nil
 	}})

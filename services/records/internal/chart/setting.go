@@ -22,7 +22,7 @@ const (
 )
 
 // own are the types of documents that are ours and no resources.
-var own = map[string]bool{TypeWorkingHours: true, TypeBillingSettings: true}
+var own = map[string]bool{TypeWorkingHours: true, TypeBillingSettings: true, TypeFile: true}
 
 // Setting reads a setting of the practice for an operation that goes by it and has its own event;
 // found is false where there is none. Who is to see it gets it from Read.

@@ -3,6 +3,7 @@ package life
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"hash"
@@ -20,6 +21,8 @@ import (
 	"github.com/carekeep/carekeep/libs/envelope"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/attach"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
@@ -98,6 +101,11 @@ func (x *exporter) page(ctx context.Context, page []store.Document) error {
 		}
 		if err := x.line("versions", text); err != nil {
 			return err
+		}
+		if d.Type == chart.TypeFile && !d.Deleted {
+			if err := x.file(ctx, d, ring[d.KeyID]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -185,6 +193,11 @@ func (x *exporter) version(d store.Document, key *envelope.Key) (string, error) 
 		if err != nil {
 			return "", err
 		}
+		if d.Type == chart.TypeFile { // its content follows, so nobody needs the key
+			if resource, err = attach.Public(resource); err != nil {
+				return "", err
+			}
+		}
 		if resource, err = fhir.Line(resource); err != nil {
 			return "", err
 		}
@@ -192,6 +205,32 @@ func (x *exporter) version(d store.Document, key *envelope.Key) (string, error) 
 	head := `{"type":"` + d.Type + `","id":"` + d.ID.String() + `","patient":"` + d.Patient.String() + `","version":` + strconv.FormatInt(d.Version, 10) +
 		`,"updated":"` + d.Updated.UTC().Format(time.RFC3339Nano) + `","resource":`
 	return head + string(resource) + "}", nil
+}
+
+// file writes the content of a file, in lines of a part each: where the part begins and its bytes in base64.
+func (x *exporter) file(ctx context.Context, d store.Document, key *envelope.Key) error {
+	doc := chart.Bare(d)
+	var err error
+	doc.JSON, err = key.Open(chart.Binding(x.practice, d), d.Sealed)
+	if err != nil {
+		return err
+	}
+	defer clear(doc.JSON)
+	return attach.Open(x.practice, doc, chart.Pieces(ctx, x.access, x.practice, doc.Place), &fileLines{x: x, id: d.ID})
+}
+
+// fileLines writes what is written to it as lines of an export.
+type fileLines struct {
+	x  *exporter
+	id uuid.UUID
+	at int64
+}
+
+// Write implements io.Writer.
+func (f *fileLines) Write(b []byte) (int, error) {
+	line := `{"file":"` + f.id.String() + `","at":` + strconv.FormatInt(f.at, 10) + `,"data":"` + base64.StdEncoding.EncodeToString(b) + `"}`
+	f.at += int64(len(b))
+	return len(b), f.x.line("file_parts", line)
 }
 
 func (x *exporter) line(kind, text string) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/attach"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 	"github.com/carekeep/carekeep/services/records/policy"
@@ -189,11 +190,37 @@ func (r *Rights) write(ctx context.Context, who actor, at Place, out io.Writer) 
 	if err != nil {
 		return 0, err
 	}
+	if err := r.documents(ctx, who, at.Patient, a); err != nil {
+		return 0, err
+	}
 	kept, err := r.kept(ctx, who, at.Patient, a)
 	if err != nil {
 		return 0, err
 	}
 	return a.resources, a.close(kept)
+}
+
+// documents adds the patient's files, each under its id and its name.
+func (r *Rights) documents(ctx context.Context, who actor, patient uuid.UUID, a *archive) error {
+	keep := func() bool {
+		if who.byToken() || who.holds(accessv1.Permission_PERMISSION_DOCUMENTS_READ) &&
+			policy.CheckContent(who.view, &recordsv1.DownloadDocumentResponse{}, "chunk") == nil {
+			return true
+		}
+		a.omit("Document")
+		return false
+	}
+	return r.chart.EachFile(ctx, who.viewer, patient, keep, func(d chart.Document) error {
+		f, err := attach.Parse(d)
+		if err != nil {
+			return err
+		}
+		clear(f.Key)
+		if err := a.open("documents/"+d.ID.String()+"/"+f.Name, ""); err != nil {
+			return err
+		}
+		return r.files.Copy(ctx, who.viewer.Practice, d, a.current)
+	})
 }
 
 // kept adds what this package keeps of the patient, and returns it for the summary.

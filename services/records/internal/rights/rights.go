@@ -17,6 +17,7 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/attach"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
@@ -27,12 +28,13 @@ type Rights struct {
 	access *pg.Access
 	keys   *keys.Keys
 	chart  *chart.Chart
+	files  *attach.Files
 	now    func() time.Time
 }
 
 // New makes a Rights; now is the server's clock.
-func New(a *pg.Access, k *keys.Keys, c *chart.Chart, now func() time.Time) *Rights {
-	return &Rights{access: a, keys: k, chart: c, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
+func New(a *pg.Access, k *keys.Keys, c *chart.Chart, f *attach.Files, now func() time.Time) *Rights {
+	return &Rights{access: a, keys: k, chart: c, files: f, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
 }
 
 // Place is where a request, disclosure or consent stands.

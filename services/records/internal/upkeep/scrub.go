@@ -2,6 +2,7 @@ package upkeep
 
 import (
 	"context"
+	"io"
 	"maps"
 	"slices"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/attach"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
@@ -215,7 +218,11 @@ func (s *scrubbing) documentsStep(ctx context.Context, at *store.Place) (n, brok
 		return 0, 0, err
 	}
 	for _, row := range rows {
-		if failure := s.judge(row, live, s.opened[row.KeyID]); failure != nil {
+		failure, err := s.judge(ctx, row, live, s.opened[row.KeyID])
+		if err != nil {
+			return 0, 0, err
+		}
+		if failure != nil {
 			broken++
 			if err := s.alarm(ctx, failure, aboutDocument(row.Document)); err != nil {
 				return 0, 0, err
@@ -247,27 +254,47 @@ func (s *scrubbing) need(ctx context.Context, rows []store.Stored) error {
 	return err
 }
 
-// judge says what is wrong with a stored version, nil where nothing is.
-func (s *scrubbing) judge(row store.Stored, live index.Generation, key *envelope.Key) error {
+// judge says what is wrong with a stored version, nil where nothing is; err is why it cannot say.
+func (s *scrubbing) judge(ctx context.Context, row store.Stored, live index.Generation, key *envelope.Key) (failure, err error) {
 	switch {
 	case !row.Owned:
-		return errOrphan
+		return errOrphan, nil
 	case row.Deleted && len(row.Sealed)+len(row.Digest)+len(row.Index) > 0:
-		return envelope.ErrBroken
+		return envelope.ErrBroken, nil
 	case row.Deleted:
-		return nil
+		return nil, nil
 	case key == nil:
-		return errOrphan
+		return errOrphan, nil
 	}
-	plain, err := openWhole(key, s.practice.Index, bindingOf(s.job.Practice, row.Document), row.Document)
-	if err != nil {
-		return err
+	plain, failure := openWhole(key, s.practice.Index, bindingOf(s.job.Practice, row.Document), row.Document)
+	if failure != nil {
+		return failure, nil
 	}
 	defer clear(plain)
 	if live.Live && live.Differs(row, plain) {
-		return errIndex
+		return errIndex, nil
 	}
-	return nil
+	if row.Type != chart.TypeFile {
+		return nil, nil
+	}
+	err = s.file(ctx, row.Document, plain)
+	if errs.KindOf(err) == errs.KindDataLoss {
+		return err, nil
+	}
+	return nil, err
+}
+
+// file reads a file to its end. Each of its pieces counts as a document against the limit of speed.
+func (s *scrubbing) file(ctx context.Context, row store.Document, plain []byte) error {
+	doc := chart.Bare(row)
+	doc.JSON = plain
+	next := chart.Pieces(ctx, s.access, s.job.Practice, doc.Place)
+	return attach.Open(s.job.Practice, doc, func(n int) ([]byte, error) {
+		if err := s.scrubs.Wait(ctx); err != nil {
+			return nil, err
+		}
+		return next(n)
+	}, io.Discard)
 }
 
 // astray finds what belongs to nothing, which no walk over documents meets.
