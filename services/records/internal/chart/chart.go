@@ -91,7 +91,6 @@ var names = map[string]string{
 	fhir.TypeAppointment:       "appointments",
 	TypeFile:                   "documents",
 	TypeWorkingHours:           "workingHours",
-	TypeBillingSettings:        "billingSettings",
 }
 
 // Collection is how events name the resources of a type; the patient's own

@@ -14,15 +14,12 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
-// Types of the practice's own settings. They are documents of its directory, so that versions, keys and
-// evidence are those of everything else. FHIR has no such types, so no FHIR request reaches them.
-const (
-	TypeWorkingHours    = "WorkingHours"
-	TypeBillingSettings = "BillingSettings"
-)
+// TypeWorkingHours is the type of the practice's own settings. They are documents of its directory, so that versions,
+// keys and evidence are those of everything else. FHIR has no such type, so no FHIR request reaches them.
+const TypeWorkingHours = "WorkingHours"
 
 // own are the types of documents that are ours and no resources.
-var own = map[string]bool{TypeWorkingHours: true, TypeBillingSettings: true, TypeFile: true}
+var own = map[string]bool{TypeWorkingHours: true, TypeFile: true}
 
 // Setting reads a setting of the practice for an operation that goes by it and has its own event;
 // found is false where there is none. Who is to see it gets it from Read.
