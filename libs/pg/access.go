@@ -23,7 +23,8 @@ type Unit struct {
 	Practice uuid.UUID
 	// Queue adds the statements, with callbacks that take their results. It may
 	// be called again after a rollback, so it first resets what it fills. Nil: no
-	// statements, only events. No statement may begin or end a transaction.
+	// statements, only events. No statement may begin or end a transaction, or set
+	// carekeep.practice, which the next unit of the same practice goes by.
 	Queue func(b *pgx.Batch)
 	// Decide runs when all results are in, before the commit, and returns the
 	// events to commit with the data, or an error that undoes the unit. Nil: no events.

@@ -96,12 +96,13 @@ func TestDocumentsAreUploadedAsBytes(t *testing.T) {
 	}, &recordsv1.UploadDocumentOptions{
 		Parent: options.GetParent(), FileName: options.GetFileName(), MediaType: options.GetMediaType(), Sha256: options.GetSha256(), RequestId: options.GetRequestId(),
 	})
-	for reason, headers := range map[string][]string{
-		"FILE_NAME_MISSING":     {"Content-Disposition", ""},
-		"DIGEST_MALFORMED":      {"Content-Digest", "md5=:AAAA:"},
-		"BODY_TYPE_UNSUPPORTED": {"Content-Type", ""},
+	for _, bad := range [][3]string{
+		{"FILE_NAME_MISSING", "Content-Disposition", ""},
+		{"DIGEST_MALFORMED", "Content-Digest", "md5=:AAAA:"},
+		{"DIGEST_MALFORMED", "Content-Digest", "sha-256=::"},
+		{"BODY_TYPE_UNSUPPORTED", "Content-Type", ""},
 	} {
-		require.Equal(t, reason, send(strings.NewReader("x"), headers...).reason(t))
+		require.Equal(t, bad[0], send(strings.NewReader("x"), bad[1:]...).reason(t))
 	}
 
 	s.documents.upload = func(uploadStream) error { return errs.New(errs.KindTooLarge, "DOCUMENT_TOO_LARGE", "no") }

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -55,7 +56,7 @@ func uploadOptions(r *http.Request, parent string) (*recordsv1.UploadDocumentOpt
 		inner, ok := strings.CutPrefix(text, "sha-256=:")
 		inner, closed := strings.CutSuffix(inner, ":")
 		sum, err := base64.StdEncoding.DecodeString(inner)
-		if !ok || !closed || err != nil {
+		if !ok || !closed || err != nil || len(sum) != sha256.Size {
 			return nil, errDigest
 		}
 		o.Sha256 = hex.EncodeToString(sum)

@@ -473,3 +473,19 @@ func TestDTD20_MarksMoveToTheNewKey(t *testing.T) {
 	require.Equal(t, codes.NotFound, status.Code(err))
 	require.Eventually(t, func() bool { return auth.froze(curious) }, patience, tick)
 }
+
+// A decoy that does not open is an alarm, and no fault of who lists patients.
+func TestABrokenDecoyCatchesNobodyInPassing(t *testing.T) {
+	t.Parallel()
+	h, _ := newWatchedHouse(t)
+	owner := h.doctor()
+	f := h.file(owner)
+	h.arm(f, true)
+	h.tamper("UPDATE documents SET sealed = sealed || '\\x00' WHERE type = 'Patient' AND id = $1", f.patientID)
+	_, err := h.client.ListPatients(h.as(owner), &recordsv1.ListPatientsRequest{})
+	require.Equal(t, codes.DataLoss, status.Code(err))
+	require.Empty(t, h.sql("SELECT FROM freezes"))
+	_, err = h.client.GetPatient(h.as(owner), &recordsv1.GetPatientRequest{Name: f.patient})
+	require.Error(t, err)
+	require.NotEmpty(t, h.sql("SELECT FROM freezes"), "who goes for it is caught all the same")
+}

@@ -19,8 +19,10 @@ import (
 	"github.com/tidwall/sjson"
 	"github.com/tink-crypto/tink-go/v2/streamingaead/subtle"
 
+	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
+	"github.com/carekeep/carekeep/services/records/internal/places"
 )
 
 const (
@@ -30,8 +32,10 @@ const (
 	segment = 256 << 10
 	piece   = 512 << 10
 	keySize = 32
-	// concurrent uploads and downloads of one replica: each holds a few pieces in memory.
+	// concurrent uploads and downloads of one replica, and how many of them are one user's: each holds a few
+	// pieces in memory, and may take an hour.
 	concurrent = 64
+	perUser    = 8
 )
 
 var (
@@ -40,6 +44,7 @@ var (
 	errSum   = errs.New(errs.KindInvalid, "DIGEST_MISMATCH", "The content that arrived has another SHA-256: send it again.").
 			WithField("sha256", "is not that of the content")
 	errCrowded = errs.New(errs.KindLimited, "DOCUMENTS_BUSY", "Too many documents are on their way at once: try again in a moment.").WithRetry(time.Second)
+	errYourOwn = errs.New(errs.KindLimited, "DOCUMENTS_BUSY", "Too many documents of this user are on their way: wait until one has arrived.").WithRetry(time.Second)
 	errBroken  = errs.New(errs.KindDataLoss, "SEAL_BROKEN", "the stored document fails its integrity check")
 )
 
@@ -65,19 +70,20 @@ func Public(stored []byte) ([]byte, error) { return sjson.DeleteBytes(stored, "k
 // Files stores and reads files. Safe for concurrent use.
 type Files struct {
 	chart  *chart.Chart
-	places chan struct{}
+	places *places.Places
 }
 
 // New makes a Files.
-func New(c *chart.Chart) *Files { return &Files{chart: c, places: make(chan struct{}, concurrent)} }
+func New(c *chart.Chart) *Files {
+	return &Files{chart: c, places: places.New(places.Options{Limit: concurrent, Each: perUser, Crowded: errCrowded, YourOwn: errYourOwn})}
+}
 
-func (s *Files) enter() (leave func(), err error) {
-	select {
-	case s.places <- struct{}{}:
-		return func() { <-s.places }, nil
-	default:
-		return nil, errCrowded
+func (s *Files) enter(ctx context.Context) (leave func(), err error) {
+	who := places.Person{User: uuid.New()} // a patient's token names nobody, so it counts by itself
+	if c, ok := caller.From(ctx); ok {
+		who = places.Person{Practice: c.Practice, User: c.User}
 	}
+	return s.places.Take(who)
 }
 
 // Options say what a client uploads.
@@ -92,7 +98,7 @@ type Options struct {
 // Upload stores a file. It fails without leaving anything but pieces that nobody can open, which
 // it removes, or the next upload of the practice does a day later.
 func (s *Files) Upload(ctx context.Context, o Options, in io.Reader) (doc chart.Document, err error) {
-	leave, err := s.enter()
+	leave, err := s.enter(ctx)
 	if err != nil {
 		return doc, err
 	}
@@ -170,7 +176,7 @@ func binding(practice, patient, document uuid.UUID) []byte {
 // Download gives a file to out, from the start to the last byte, and says before that what
 // it is. Where the stored file is not what was stored, it breaks off with DATA_LOSS and a critical event.
 func (s *Files) Download(ctx context.Context, at chart.Place, begin func(chart.Document) error, out io.Writer) error {
-	leave, err := s.enter()
+	leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}

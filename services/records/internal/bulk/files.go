@@ -12,6 +12,7 @@ import (
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/store"
+	"github.com/carekeep/carekeep/services/records/internal/watch"
 )
 
 // Status says how far an export of the caller's is. Once its moment has settled, each question plans
@@ -131,14 +132,14 @@ func (x *Exports) Read(ctx context.Context, id uuid.UUID, resourceType string, f
 	if err != nil {
 		return e, nil, err
 	}
-	docs, err := x.chart.OpenAll(ctx, v.Practice, rows)
+	docs, err := x.chart.OpenAll(watch.InPassing(ctx), v.Practice, rows)
 	return e, docs, err
 }
 
 func (x *Exports) part(ctx context.Context, v store.Viewer, e store.BulkExport, f store.ExportFile) ([]store.Document, error) {
 	var rows []store.Document
 	most := slack * x.limits.FileResources
-	return rows, x.access.Do(ctx, pg.Unit{
+	return rows, x.access.Do(watch.InPassing(ctx), pg.Unit{
 		Practice: v.Practice, Alone: true,
 		Queue: func(b *pgx.Batch) { store.ReadPart(b, v, e, f, most+1, slack*fileBytes, &rows) },
 		Decide: func() ([]*auditv1.Event, error) {

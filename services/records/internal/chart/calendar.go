@@ -14,6 +14,7 @@ import (
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
+	"github.com/carekeep/carekeep/services/records/internal/watch"
 )
 
 // Span is the time from Start to before End.
@@ -50,7 +51,7 @@ func (c *Chart) Calendar(ctx context.Context, doctor uuid.UUID, span Span, page 
 	if shown := Fit(rows, page.size()); shown < len(rows) {
 		rows, next = rows[:shown], momentToken(scope, found[shown-1])
 	}
-	docs, err := c.OpenAll(ctx, v.Practice, rows)
+	docs, err := c.OpenAll(watch.InPassing(ctx), v.Practice, rows)
 	return docs, next, err
 }
 

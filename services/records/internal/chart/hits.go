@@ -65,11 +65,10 @@ func (c *Chart) match(ctx context.Context, v store.Viewer, q store.Search, gener
 	var rows []store.Document
 	var asked []store.Asked
 	var seen []store.Generation
-	asking := ctx
 	if len(q.Patients) == 0 && len(q.IDs) == 0 {
-		asking = watch.InPassing(ctx)
+		ctx = watch.InPassing(ctx)
 	}
-	err := c.access.Do(asking, pg.Unit{
+	err := c.access.Do(ctx, pg.Unit{
 		Practice: v.Practice,
 		Queue: func(b *pgx.Batch) {
 			store.Find(b, v, q, &rows)

@@ -89,7 +89,7 @@ func (c *Chart) ListPatients(ctx context.Context, page Page) ([]Document, string
 		return nil, "", err
 	}
 	rows, next := cut(rows, page.size(), scopePatients)
-	docs, err := c.OpenAll(ctx, v.Practice, rows)
+	docs, err := c.OpenAll(watch.InPassing(ctx), v.Practice, rows)
 	return docs, next, err
 }
 

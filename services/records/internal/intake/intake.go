@@ -24,6 +24,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/bundle"
 	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
+	"github.com/carekeep/carekeep/services/records/internal/places"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
@@ -69,14 +70,14 @@ type Importer struct {
 	index  *index.Generations
 	limits Limits
 	now    func() time.Time
-	places *places
+	places *places.Places
 }
 
 // New makes an Importer.
 func New(access *pg.Access, k *keys.Keys, x *index.Generations, limits Limits, now func() time.Time) *Importer {
 	limits = limits.withDefaults()
 	return &Importer{
-		access: access, keys: k, index: x, limits: limits, places: newPlaces(limits.Concurrent, limits.PerUser),
+		access: access, keys: k, index: x, limits: limits, places: places.New(places.Options{Limit: limits.Concurrent, Each: limits.PerUser, Crowded: errCrowded, YourOwn: errYourOwn}),
 		now: func() time.Time { return now().UTC().Truncate(time.Microsecond) },
 	}
 }
@@ -123,7 +124,7 @@ func (im *Importer) Run(ctx context.Context, o Options, in io.ReadCloser, report
 	if err != nil {
 		return Totals{}, err
 	}
-	leave, err := im.places.take(r.who)
+	leave, err := im.places.Take(r.who)
 	if err != nil {
 		return Totals{}, err
 	}
@@ -144,7 +145,7 @@ func (im *Importer) Run(ctx context.Context, o Options, in io.ReadCloser, report
 // run is one import.
 type run struct {
 	*Importer
-	who  person
+	who  places.Person
 	held access.Permissions
 	// viewer sees the patients whom the caller treats. The rest of the practice is
 	// open to new resources where whole is set.
@@ -174,7 +175,7 @@ func (im *Importer) begin(ctx context.Context, o Options) (*run, error) {
 	}
 	return &run{
 		Importer: im, options: o,
-		who: person{who.Practice, who.User}, held: who.Permissions,
+		who: places.Person{Practice: who.Practice, User: who.User}, held: who.Permissions,
 		viewer: store.Viewer{Practice: who.Practice, Subjects: who.Subjects()}, whole: whole,
 	}, nil
 }

@@ -66,8 +66,8 @@ const asOf = ` FROM (
 // PlanStep is one step of the plan of an export's files.
 type PlanStep struct {
 	Export BulkExport
-	// Type is where the step looks, Next the type that is planned after it.
-	Type, Next string
+	// Type is where the step looks.
+	Type string
 	// Scan is how many resources it looks at; FileRows and FileBytes bound a file, whose
 	// last resource may exceed the bytes.
 	Scan, FileRows, FileBytes int

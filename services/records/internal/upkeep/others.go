@@ -14,7 +14,7 @@ import (
 )
 
 // others puts what the patient has sealed beside documents under the new key: matters of legal holds, requests,
-// disclosures and consents, reasons of openings.
+// disclosures and consents, reasons of openings and referrals; for the directory, the marks.
 func (r *resealing) others(ctx context.Context) error {
 	for behind := (store.Document{}); ; {
 		var rows []store.Document
