@@ -119,20 +119,10 @@ func (d *documents) download(w http.ResponseWriter, r *http.Request, params map[
 		return
 	}
 	describe(w.Header(), first.GetDocument())
-	control := http.NewResponseController(w)
-	for {
+	pour(w, d.stall, func() ([]byte, error) {
 		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		// After the first byte an error breaks the connection, so that nobody takes the part for the whole.
-		if err != nil || control.SetWriteDeadline(time.Now().Add(d.stall)) != nil {
-			panic(http.ErrAbortHandler)
-		}
-		if _, err := w.Write(m.GetChunk()); err != nil || control.Flush() != nil {
-			panic(http.ErrAbortHandler)
-		}
-	}
+		return m.GetChunk(), err
+	})
 }
 
 // describe says what the content is: a file to keep, which no browser is to show in the API's origin.

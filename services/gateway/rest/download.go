@@ -62,32 +62,41 @@ func (d *downloads) serve(w http.ResponseWriter, r *http.Request, request any, o
 	d.copy(w, r, stream)
 }
 
-// copy sends the file on. An error before its first piece is an ordinary HTTP error; one
-// after it breaks the connection, so that nobody takes the part for the whole.
+// copy sends the file on. An error before its first piece is an ordinary HTTP error.
 func (d *downloads) copy(w http.ResponseWriter, r *http.Request, stream fileStream) {
-	control := http.NewResponseController(w)
-	for started := false; ; started = true {
+	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		err = errs.New(errs.KindInternal, "INTERNAL", "internal error")
+	}
+	if err != nil {
+		Fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", first.GetContentType())
+	w.Header().Set("Content-Disposition", `attachment; filename="health-record.zip"`)
+	pour(w, d.stall, func() ([]byte, error) {
+		if piece := first; piece != nil {
+			first = nil
+			return piece.GetData(), nil
+		}
 		piece, err := stream.Recv()
-		switch {
-		case errors.Is(err, io.EOF) && started:
-			return
-		case err != nil && started:
-			panic(http.ErrAbortHandler)
-		case errors.Is(err, io.EOF):
-			Fail(w, r, errs.New(errs.KindInternal, "INTERNAL", "internal error"))
-			return
-		case err != nil:
-			Fail(w, r, err)
+		return piece.GetData(), err
+	})
+}
+
+// pour sends pieces on until their end. An error breaks the connection, so that nobody takes the part for
+// the whole; so does a client that takes nothing for the time of stall.
+func pour(w http.ResponseWriter, stall time.Duration, next func() ([]byte, error)) {
+	control := http.NewResponseController(w)
+	for {
+		piece, err := next()
+		if errors.Is(err, io.EOF) {
 			return
 		}
-		if !started {
-			w.Header().Set("Content-Type", piece.GetContentType())
-			w.Header().Set("Content-Disposition", `attachment; filename="health-record.zip"`)
-		}
-		if err := control.SetWriteDeadline(time.Now().Add(d.stall)); err != nil {
+		if err != nil || control.SetWriteDeadline(time.Now().Add(stall)) != nil {
 			panic(http.ErrAbortHandler)
 		}
-		if _, err := w.Write(piece.GetData()); err != nil || control.Flush() != nil {
+		if _, err := w.Write(piece); err != nil || control.Flush() != nil {
 			panic(http.ErrAbortHandler) // the client is gone
 		}
 	}

@@ -51,20 +51,8 @@ func (r *resealing) otherBatch(ctx context.Context, rows []store.Document) error
 	if len(good) == 0 {
 		return nil
 	}
-	next := *r.job
-	var stored int64
-	return r.access.Do(ctx, pg.Unit{
-		Practice: r.job.Practice, Alone: true,
-		Queue: func(b *pgx.Batch) {
-			store.ResealRest(b, r.job.Practice, r.old.ID(), r.fresh.ID(), good, sealed, &stored)
-			next.Done = r.job.Done + int64(len(good))
-			next.Total = max(r.job.Total, next.Done)
-			store.SaveJob(b, next, r.now())
-		},
-		Decide: func() ([]*auditv1.Event, error) {
-			*r.job = next
-			return []*auditv1.Event{evidence.From(ctx).Event(aboutKey(r.fresh.ID(), r.patient), evidence.Count(int(stored)))}, nil
-		},
+	return r.keep(ctx, len(good), func(b *pgx.Batch, stored *int64) {
+		store.ResealRest(b, r.job.Practice, r.old.ID(), r.fresh.ID(), good, sealed, stored)
 	})
 }
 

@@ -199,13 +199,20 @@ func (r *resealing) batch(ctx context.Context, rows []store.Document) error {
 	if len(good) == 0 {
 		return nil
 	}
+	return r.keep(ctx, len(good), func(b *pgx.Batch, stored *int64) {
+		store.Reseal(b, r.job.Practice, r.old.ID(), r.fresh.ID(), good, stored)
+	})
+}
+
+// keep stores rows that were sealed anew, with the progress of the job and an event.
+func (r *resealing) keep(ctx context.Context, rows int, queue func(b *pgx.Batch, stored *int64)) error {
 	next := *r.job
 	var stored int64
 	return r.access.Do(ctx, pg.Unit{
 		Practice: r.job.Practice, Alone: true,
 		Queue: func(b *pgx.Batch) {
-			store.Reseal(b, r.job.Practice, r.old.ID(), r.fresh.ID(), good, &stored)
-			next.Done = r.job.Done + int64(len(good))
+			queue(b, &stored)
+			next.Done = r.job.Done + int64(rows)
 			next.Total = max(r.job.Total, next.Done)
 			store.SaveJob(b, next, r.now())
 		},
