@@ -73,7 +73,8 @@ func TestFilesOfAllLengths(t *testing.T) {
 // somebody else breaks off, and nothing wrong leaves before; the last chunk never does.
 func TestDH17_ABrokenFileBreaksOff(t *testing.T) {
 	t.Parallel()
-	aad := binding(uuid.New(), uuid.New(), uuid.New())
+	practice, patient, document := uuid.New(), uuid.New(), uuid.New()
+	aad := binding(practice, patient, document)
 	n := 4*piece + 1000
 	f, stored := sealed(t, n, aad)
 	_, other := sealed(t, n, aad)
@@ -101,11 +102,15 @@ func TestDH17_ABrokenFileBreaksOff(t *testing.T) {
 		require.Less(t, len(out), n, name)
 		require.True(t, bytes.Equal(out, append(bytes.Clone(pdf), make([]byte, n)...)[:len(out)]), name)
 	}
-	_, err := opens(t, f, binding(uuid.New(), uuid.New(), uuid.New()), stored)
-	require.Error(t, err, "another practice, patient and document")
+	for _, other := range [][]byte{
+		binding(uuid.New(), patient, document), binding(practice, uuid.New(), document), binding(practice, patient, uuid.New()),
+	} {
+		_, err := opens(t, f, other, stored)
+		require.Error(t, err, "another practice, patient or document")
+	}
 	wrong := f
 	wrong.SHA256 = "00"
-	_, err = opens(t, wrong, aad, stored)
+	_, err := opens(t, wrong, aad, stored)
 	require.Error(t, err, "the digest is another's")
 }
 
