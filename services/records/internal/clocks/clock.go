@@ -1,8 +1,13 @@
+// Package clocks computes by when the law wants an answer to a patient's request:
+// UK GDPR Article 12(3) as the Data (Use and Access) Act 2025 changed it, and
+// 45 CFR 164.524, 526 and 528. It is arithmetic on calendar days and knows no database.
+// Where a rule can be read in two ways it takes the earlier day: an answer by then is in time under both.
 package clocks
 
 import (
 	"time"
 
+	"github.com/carekeep/carekeep/libs/calendar"
 	"github.com/carekeep/carekeep/libs/errs"
 )
 
@@ -31,7 +36,7 @@ const (
 
 // pausesSince is when the Data (Use and Access) Act 2025 let a question stop the clock.
 // Days of a pause before it count as if there had been none.
-var pausesSince = NewDay(2026, time.February, 5)
+var pausesSince = calendar.NewDay(2026, time.February, 5)
 
 // Period is how long the controller may take.
 type Period struct {
@@ -48,8 +53,8 @@ type Pause struct{ Start, End time.Time }
 type Matter struct {
 	Law    Law
 	Right  Right
-	Nation Nation         // UK GDPR: whose bank holidays count
-	Zone   *time.Location // HIPAA: whose days count; UK GDPR counts London's
+	Nation calendar.Nation // UK GDPR: whose bank holidays count
+	Zone   *time.Location  // HIPAA: whose days count; UK GDPR counts London's
 	// Received is when the request came in, Told when the person was told of an extension (zero: never).
 	Received, Told time.Time
 	// Pauses in the order of their starts; UK GDPR only.
@@ -57,7 +62,6 @@ type Matter struct {
 }
 
 var (
-	errNation   = errs.New(errs.KindInvalid, "NATION_REQUIRED", "Bank holidays differ: name England and Wales, Scotland or Northern Ireland.").WithField("nation", "is required under UK GDPR")
 	errZone     = errs.New(errs.KindInvalid, "ZONE_REQUIRED", "Days are counted where the practice is: name its time zone.").WithField("time_zone", "is required under HIPAA, as America/Chicago")
 	errNoRight  = errs.New(errs.KindInvalid, "RIGHT_NOT_IN_LAW", "This law gives no such right; record the request under the law that does.")
 	errNoPause  = errs.New(errs.KindPrecondition, "CLOCK_NOT_PAUSABLE", "Under this law no question stops the clock.")
@@ -65,17 +69,6 @@ var (
 	errNoMore   = errs.New(errs.KindPrecondition, "NOT_EXTENDABLE", "The law gives no extension for this request.")
 	errToldLate = errs.New(errs.KindPrecondition, "EXTENSION_TOO_LATE", "An extension counts only where the person is told of it within the first period, and that has ended.")
 )
-
-// London is where the days of UK GDPR are counted.
-var London = mustLoad("Europe/London")
-
-func mustLoad(name string) *time.Location {
-	zone, err := time.LoadLocation(name)
-	if err != nil {
-		panic(err) // time/tzdata is linked in
-	}
-	return zone
-}
 
 // PeriodOf is what the law allows. HIPAA sets no time for restrictions and complaints;
 // there it is the 30 days of access, which is the practice's promise and no rule.
@@ -98,7 +91,7 @@ func PeriodOf(l Law, r Right) (Period, error) {
 // Where is the time zone in which the matter's days are counted.
 func (m Matter) Where() (*time.Location, error) {
 	if m.Law == UKGDPR {
-		return London, nil
+		return calendar.London, nil
 	}
 	if m.Zone == nil {
 		return nil, errZone
@@ -113,7 +106,7 @@ func (m Matter) Paused() bool {
 
 // Due is the last day on which an answer is in time. In a pause that has not ended
 // it is what it would be if the pause ended now.
-func (m Matter) Due(now time.Time) (Day, error) {
+func (m Matter) Due(now time.Time) (calendar.Day, error) {
 	period, err := PeriodOf(m.Law, m.Right)
 	if err != nil {
 		return 0, err
@@ -129,14 +122,14 @@ func (m Matter) Due(now time.Time) (Day, error) {
 	if err != nil {
 		return 0, err
 	}
-	if DayOf(m.Told, where) > first {
+	if calendar.DayOf(m.Told, where) > first {
 		return 0, errToldLate
 	}
 	return m.end(period.Months+period.MoreMonths, period.Days+period.MoreDays, now)
 }
 
 // end is the last day of a period that begins with the receipt.
-func (m Matter) end(months, days int, now time.Time) (Day, error) {
+func (m Matter) end(months, days int, now time.Time) (calendar.Day, error) {
 	where, err := m.Where()
 	if err != nil {
 		return 0, err
@@ -145,11 +138,11 @@ func (m Matter) end(months, days int, now time.Time) (Day, error) {
 	if err != nil {
 		return 0, err
 	}
-	due := DayOf(m.Received, where).addMonths(months) + Day(days+paused)
+	due := calendar.DayOf(m.Received, where).AddMonths(months) + calendar.Day(days+paused)
 	if months == 0 { // periods in days are calendar days
 		return due, nil
 	}
-	return workingDay(due, m.Nation)
+	return calendar.WorkingDay(due, m.Nation)
 }
 
 // paused counts the days between asking and being answered; the day of the answer counts
@@ -170,7 +163,7 @@ func (m Matter) paused(where *time.Location, now time.Time) (int, error) {
 		if p.Start.Before(before) || end.Before(p.Start) {
 			return 0, errPauses
 		}
-		total += max(0, int(DayOf(end, where)-max(DayOf(p.Start, where), pausesSince)))
+		total += max(0, int(calendar.DayOf(end, where)-max(calendar.DayOf(p.Start, where), pausesSince)))
 		before = end
 	}
 	return total, nil
@@ -179,9 +172,9 @@ func (m Matter) paused(where *time.Location, now time.Time) (int, error) {
 // FreeAccounting reports whether an accounting of disclosures is the first in the 12 months
 // up to it, and therefore free (164.528(c)(2)). earlier are the receipts of others.
 func FreeAccounting(received time.Time, earlier []time.Time, where *time.Location) bool {
-	day := DayOf(received, where)
+	day := calendar.DayOf(received, where)
 	for _, e := range earlier {
-		if d := DayOf(e, where); d <= day && d.addMonths(12) > day {
+		if d := calendar.DayOf(e, where); d <= day && d.AddMonths(12) > day {
 			return false
 		}
 	}

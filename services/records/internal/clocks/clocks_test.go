@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/carekeep/carekeep/libs/calendar"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/clocks"
 )
@@ -14,7 +15,7 @@ import (
 // at reads a time as it is said in London, "2026-01-31 10:00".
 func at(tb testing.TB, text string) time.Time {
 	tb.Helper()
-	return in(tb, clocks.London, text)
+	return in(tb, calendar.London, text)
 }
 
 func in(tb testing.TB, zone *time.Location, text string) time.Time {
@@ -28,16 +29,16 @@ func in(tb testing.TB, zone *time.Location, text string) time.Time {
 }
 
 const (
-	england = clocks.EnglandAndWales
-	scots   = clocks.Scotland
-	ulster  = clocks.NorthernIreland
+	england = calendar.EnglandAndWales
+	scots   = calendar.Scotland
+	ulster  = calendar.NorthernIreland
 )
 
 func TestDH02_UKDueDates(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, received string
-		nation         clocks.Nation
+		nation         calendar.Nation
 		right          clocks.Right
 		told           string
 		pauses         [][2]string
@@ -156,13 +157,13 @@ func TestDH02_DueDaysOnlyEverMoveOn(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		received := time.Date(2026, 2, 5, 0, 0, 0, 0, time.UTC).Add(time.Duration(rapid.IntRange(0, 700*24*60).Draw(t, "received")) * time.Minute)
 		m := clocks.Matter{Law: clocks.UKGDPR, Right: clocks.Access, Received: received,
-			Nation: clocks.Nation(rapid.IntRange(1, 3).Draw(t, "nation"))}
+			Nation: calendar.Nation(rapid.IntRange(1, 3).Draw(t, "nation"))}
 		plain, err := m.Due(received)
 		if err != nil {
 			t.Fatal(err)
 		}
 		weekday := plain.Start(time.UTC).Weekday()
-		gap := plain - clocks.DayOf(received, clocks.London)
+		gap := plain - calendar.DayOf(received, calendar.London)
 		if weekday == time.Saturday || weekday == time.Sunday || gap < 28 || gap > 36 {
 			t.Fatalf("%s is due on %s, a %s", received, plain, weekday)
 		}
@@ -191,40 +192,9 @@ func TestDH02_DueDaysOnlyEverMoveOn(t *testing.T) {
 func TestAccounting528_FirstOneInTwelveMonthsIsFree(t *testing.T) {
 	t.Parallel()
 	now := at(t, "2026-11-26 10:00")
-	require.True(t, clocks.FreeAccounting(now, nil, clocks.London))
-	require.True(t, clocks.FreeAccounting(now, []time.Time{at(t, "2025-11-26 10:00")}, clocks.London))
-	require.False(t, clocks.FreeAccounting(now, []time.Time{at(t, "2025-11-27 00:10")}, clocks.London))
-	require.False(t, clocks.FreeAccounting(now, []time.Time{now.Add(-time.Hour)}, clocks.London))
-	require.True(t, clocks.FreeAccounting(now, []time.Time{now.Add(48 * time.Hour)}, clocks.London), "a later one costs, not this")
-}
-
-// The table's days are those that the law's rules give: each at a working day, in the number that a nation has.
-func TestDH02_TableOfBankHolidays(t *testing.T) {
-	t.Parallel()
-	for nation, want := range map[clocks.Nation]int{england: 8, scots: 9, ulster: 10} {
-		for year := 2025; year <= 2028; year++ {
-			require.Len(t, clocks.HolidaysOf(nation, year), want, "nation %d in %d", nation, year)
-			for _, d := range clocks.HolidaysOf(nation, year) {
-				w := d.Start(time.UTC).Weekday()
-				require.True(t, w >= time.Monday && w <= time.Friday, "%s is a %s", d, w)
-			}
-			require.Contains(t, clocks.HolidaysOf(nation, year), easter(year)-2, "Good Friday")
-			if nation != scots {
-				require.Contains(t, clocks.HolidaysOf(nation, year), easter(year)+1, "Easter Monday")
-			}
-		}
-	}
-}
-
-// easter is Easter Sunday by the anonymous Gregorian computus.
-func easter(year int) clocks.Day {
-	a, b, c := year%19, year/100, year%100
-	d, e := b/4, b%4
-	g := (8*b + 13) / 25
-	h := (19*a + b - d - g + 15) % 30
-	i, k := c/4, c%4
-	l := (32 + 2*e + 2*i - h - k) % 7
-	m := (a + 11*h + 22*l) / 451
-	n := h + l - 7*m + 114
-	return clocks.NewDay(year, time.Month(n/31), n%31+1)
+	require.True(t, clocks.FreeAccounting(now, nil, calendar.London))
+	require.True(t, clocks.FreeAccounting(now, []time.Time{at(t, "2025-11-26 10:00")}, calendar.London))
+	require.False(t, clocks.FreeAccounting(now, []time.Time{at(t, "2025-11-27 00:10")}, calendar.London))
+	require.False(t, clocks.FreeAccounting(now, []time.Time{now.Add(-time.Hour)}, calendar.London))
+	require.True(t, clocks.FreeAccounting(now, []time.Time{now.Add(48 * time.Hour)}, calendar.London), "a later one costs, not this")
 }

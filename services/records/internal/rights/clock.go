@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/libs/calendar"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/clocks"
 )
@@ -16,7 +17,7 @@ import (
 // matter is a request as its clock sees it. The enums of both count alike.
 func matter(m *Request) (clocks.Matter, error) {
 	out := clocks.Matter{
-		Law: clocks.Law(m.GetLaw()), Right: clocks.Right(m.GetKind()), Nation: clocks.Nation(m.GetNation()),
+		Law: clocks.Law(m.GetLaw()), Right: clocks.Right(m.GetKind()), Nation: calendar.Nation(m.GetNation()),
 		Received: m.GetReceiveTime().AsTime(), Told: instant(m.GetExtension().GetTellTime()),
 	}
 	if m.GetTimeZone() != "" {
@@ -50,11 +51,11 @@ func (r *Rights) clock(m *Request) error {
 	if m.GetCompletion() != nil {
 		end = m.GetCompletion().GetCompleteTime().AsTime()
 	}
-	m.Overdue = m.GetState() != recordsv1.RightsState_RIGHTS_STATE_PAUSED && clocks.DayOf(end, where) > due
+	m.Overdue = m.GetState() != recordsv1.RightsState_RIGHTS_STATE_PAUSED && calendar.DayOf(end, where) > due
 	return nil
 }
 
-func dueDay(m *Request, now time.Time) (clocks.Day, *time.Location, error) {
+func dueDay(m *Request, now time.Time) (calendar.Day, *time.Location, error) {
 	x, err := matter(m)
 	if err != nil {
 		return 0, nil, err

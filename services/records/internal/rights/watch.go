@@ -10,10 +10,10 @@ import (
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/calendar"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/libs/telemetry"
-	"github.com/carekeep/carekeep/services/records/internal/clocks"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
@@ -94,7 +94,7 @@ func (r *Rights) announce(ctx context.Context, practice uuid.UUID, d store.DueRe
 	if err != nil {
 		return false, err
 	}
-	today, due := clocks.DayOf(now, zone), clocks.DayOf(d.Due, time.UTC)
+	today, due := calendar.DayOf(now, zone), calendar.DayOf(d.Due, time.UTC)
 	level, reason, risk := levelNear, "REQUEST_NEARLY_DUE", auditv1.Risk_RISK_HIGH
 	switch {
 	case today > due:

@@ -1,4 +1,4 @@
-package clocks
+package calendar
 
 import (
 	"fmt"
@@ -54,8 +54,12 @@ func days(list ...string) map[Day]bool {
 	return out
 }
 
-// workingDay is the day itself, or the next that is neither at a weekend nor a bank holiday.
-func workingDay(d Day, n Nation) (Day, error) {
+var errNation = errs.New(errs.KindInvalid, "NATION_REQUIRED", "Bank holidays differ: name England and Wales, Scotland or Northern Ireland.").
+	WithField("nation", "is required where bank holidays count")
+
+// WorkingDay is the day itself, or the next that is neither at a weekend nor a bank holiday.
+// It fails with NATION_REQUIRED, and with HOLIDAYS_UNKNOWN beyond the table.
+func WorkingDay(d Day, n Nation) (Day, error) {
 	holidays, known := only[n]
 	if !known {
 		return 0, errNation
@@ -68,4 +72,28 @@ func workingDay(d Day, n Nation) (Day, error) {
 			fmt.Sprintf("The bank holidays after %d are not in this release, so no due day can be computed: install a newer one.", lastYear))
 	}
 	return d, nil
+}
+
+// AddWorkingDays is the n-th working day after a day, whatever that day is itself. It
+// fails as WorkingDay does.
+func AddWorkingDays(d Day, n int, in Nation) (Day, error) {
+	for range n {
+		next, err := WorkingDay(d+1, in)
+		if err != nil {
+			return 0, err
+		}
+		d = next
+	}
+	return d, nil
+}
+
+// AddWeekdays is the n-th day after a day that is not at a weekend: never later than
+// AddWorkingDays, and known for every year.
+func AddWeekdays(d Day, n int) Day {
+	for range n {
+		for d++; d.weekend(); {
+			d++
+		}
+	}
+	return d
 }

@@ -1,4 +1,4 @@
-package clocks
+package calendar
 
 // HolidaysOf lists a year's bank holidays of a nation, for the test of the table.
 func HolidaysOf(n Nation, year int) []Day {

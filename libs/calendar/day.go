@@ -1,8 +1,6 @@
-// Package clocks computes by when the law wants an answer to a patient's request:
-// UK GDPR Article 12(3) as the Data (Use and Access) Act 2025 changed it, and
-// 45 CFR 164.524, 526 and 528. It is arithmetic on calendar days and knows no database.
-// Where a rule can be read in two ways it takes the earlier day: an answer by then is in time under both.
-package clocks
+// Package calendar counts days where people live: calendar days, working days, and the
+// bank holidays of the United Kingdom. It knows no law and no deadline; those are its users'.
+package calendar
 
 import (
 	"time"
@@ -38,9 +36,20 @@ func (d Day) date() (int, time.Month, int) {
 	return time.Unix(int64(d)*int64(dayLength/time.Second), 0).UTC().Date()
 }
 
-// addMonths is the corresponding date so many months later, or the month's last day where
+// London is where the days of the United Kingdom are counted.
+var London = mustLoad("Europe/London")
+
+func mustLoad(name string) *time.Location {
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		panic(err) // time/tzdata is linked in
+	}
+	return zone
+}
+
+// AddMonths is the corresponding date so many months later, or the month's last day where
 // it has no such date: 31 January and a month is 28 or 29 February.
-func (d Day) addMonths(n int) Day {
+func (d Day) AddMonths(n int) Day {
 	year, month, day := d.date()
 	last := NewDay(year, month+time.Month(n)+1, 0)
 	return min(NewDay(year, month+time.Month(n), day), last)
