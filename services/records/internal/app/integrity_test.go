@@ -169,3 +169,57 @@ func TestDTD18_AnyFlippedByteIsFoundOut(t *testing.T) {
 	job, _ = h.scrubbed(theirs)
 	require.EqualValues(t, 1, job.GetBroken())
 }
+
+// What is sealed and is no document is opened by the scrub as well: one byte flipped in any such table, or a key
+// that is not there, is found, and the event names the row.
+func TestDH17_DTD18_ScrubOpensWhatIsNoDocument(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	doctor, admin, officer := h.doctor(), h.admin(), h.officer()
+	f := h.file(doctor)
+	granted(t, h.as(doctor), h.desk(), f.patient)
+	_, err := h.access.BreakGlass(h.as(h.designated()), breakGlass(f))
+	require.NoError(t, err)
+	_, err = h.referrals().CreateReferral(h.as(doctor), refer(f, h.doctor()))
+	require.NoError(t, err)
+	life := recordsv1.NewLifecycleServiceClient(h.conn)
+	for _, patient := range []string{f.patient, ""} { // "" is the whole practice
+		_, err = life.PlaceLegalHold(h.as(officer), &recordsv1.PlaceLegalHoldRequest{Patient: patient, Matter: "Smith v. Jones", Reason: recordsv1.LegalHoldReason_LEGAL_HOLD_REASON_LITIGATION})
+		require.NoError(t, err)
+	}
+	_, err = h.marks().SetVip(h.as(officer), &recordsv1.SetVipRequest{Name: f.patient, Vip: true})
+	require.NoError(t, err)
+	rights := len(h.sql("SELECT FROM rights_rows"))
+	require.Positive(t, rights)
+	job, critical := h.scrubbed(admin)
+	require.Equal(t, recordsv1.KeyJob_STATE_DONE, job.GetState(), "%v", critical)
+	require.EqualValues(t, 4+2+rights+5, job.GetDone(), "documents, keys, rights rows; an opening, a referral, two holds, the marks")
+	require.Equal(t, job.GetTotal(), job.GetDone())
+
+	for _, flip := range []struct{ table, column, where, collection string }{
+		{"legal_holds", "sealed", "patient_id = '" + f.patientID + "'", "legalHolds/"},
+		{"legal_holds", "sealed", "patient_id = '" + uuid.Nil.String() + "'", "legalHolds/"},
+		{"glass_openings", "reason", "true", "glassOpenings/"},
+		{"referrals", "reason", "true", "referrals/"},
+		{"rights_rows", "sealed", "version = 1", "rightsRequests/"},
+		{"rights_rows", "digest", "version = 1", "rightsRequests/"},
+		{"watch_lists", "sealed", "true", "watchLists/"},
+	} {
+		name := flip.table + "." + flip.column
+		for _, change := range []string{
+			flip.column + " = set_byte(" + flip.column + ", 20, get_byte(" + flip.column + ", 20) # 1)",
+			"key_id = gen_random_uuid()",
+		} {
+			h.tamper("CREATE TABLE kept AS TABLE " + flip.table)
+			h.tamper("UPDATE " + flip.table + " SET " + change + " WHERE " + flip.where)
+			job, critical = h.scrubbed(admin)
+			require.Equal(t, recordsv1.KeyJob_STATE_BROKEN, job.GetState(), name)
+			require.EqualValues(t, 1, job.GetBroken(), name)
+			require.Len(t, critical, 1, name)
+			require.Contains(t, critical[0].GetResource(), flip.collection, name)
+			h.tamper("TRUNCATE " + flip.table)
+			h.tamper("INSERT INTO " + flip.table + " TABLE kept")
+			h.tamper("DROP TABLE kept")
+		}
+	}
+}

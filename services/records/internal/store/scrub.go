@@ -77,5 +77,6 @@ func Astray(b *pgx.Batch, practice uuid.UUID, limit int, out *[]uuid.UUID) {
 func CountStored(b *pgx.Batch, practice uuid.UUID, out *int64) {
 	var found bool
 	one(b, &found, func(r pgx.Rows) error { return r.Scan(out) }, `SELECT (SELECT count(*) FROM documents WHERE practice_id = $1)
-		+ (SELECT count(*) FROM document_history WHERE practice_id = $1) + (SELECT count(*) FROM data_keys WHERE practice_id = $1)`, practice)
+		+ (SELECT count(*) FROM document_history WHERE practice_id = $1) + (SELECT count(*) FROM data_keys WHERE practice_id = $1)
+		+ (SELECT count(*) FROM `+rest+`)`, practice, uuid.Nil)
 }

@@ -34,6 +34,7 @@ const (
 	phaseCurrent
 	phaseDeleted
 	phaseFormer
+	phaseRest
 	phaseAstray
 	phaseEnd
 )
@@ -109,6 +110,8 @@ func (s *scrubbing) step(ctx context.Context) error {
 		n, broken, err = s.keysStep(ctx, &next.Place)
 	case phaseCurrent, phaseDeleted, phaseFormer:
 		n, broken, err = s.documentsStep(ctx, &next.Place)
+	case phaseRest:
+		n, broken, err = s.restStep(ctx, &next.Place)
 	default:
 		broken, err = s.astray(ctx)
 		next.Place = store.Place{Phase: phaseEnd}
