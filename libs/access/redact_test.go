@@ -189,6 +189,17 @@ func TestDMD05_PatientFieldsByPermission(t *testing.T) {
 	}
 }
 
+// What an event says was withheld is exactly what Redact clears.
+func TestDMD05_WithheldNamesWhatRedactClears(t *testing.T) {
+	list := (&recordsv1.ListPatientsResponse{}).ProtoReflect().Descriptor()
+	require.Nil(t, access.Withheld(list, treating(contact, national)))
+	some := access.Withheld(list, treating(contact))
+	require.Contains(t, some, "Patient.national_identifiers")
+	require.NotContains(t, some, "Patient.telecoms")
+	require.Contains(t, access.Withheld(list, treating()), "Patient.telecoms")
+	require.Equal(t, []string{"Tree.other", "Tree.secret"}, access.Withheld(tree, access.View{}), "a type that contains itself ends")
+}
+
 func TestRedactTakesNilAndEmptyMessages(t *testing.T) {
 	access.Redact(nil, access.View{})
 	access.Redact((*recordsv1.Patient)(nil), access.View{})

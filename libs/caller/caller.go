@@ -41,6 +41,8 @@ type Caller struct {
 	ActsFor []uuid.UUID
 	// Address is the client's network address as the gateway saw it.
 	Address string
+	// Device is the one that the client proved with its device token; uuid.Nil where it showed none.
+	Device uuid.UUID
 	// Audience is the one service that the token is for.
 	Audience accessv1.Service
 	// Expires is when the token ends; Sign sets it, whatever it was.

@@ -63,6 +63,7 @@ func TestTokenCarriesTheCallerUnchanged(t *testing.T) {
 	staff := callertest.Doctor(records, accessv1.Permission_PERMISSION_NOTES_READ, accessv1.Permission_PERMISSION_BACKUPS_RESTORE)
 	staff.Role, staff.Template = accessv1.RoleKind_ROLE_KIND_STAFF, "nurse"
 	staff.ActsFor = []uuid.UUID{uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())}
+	staff.Device = uuid.New()
 	super := callertest.Doctor(records, accessv1.Permission_PERMISSION_PRACTICES_LIST)
 	super.Role, super.Practice = accessv1.RoleKind_ROLE_KIND_SUPERADMIN, uuid.Nil
 	for _, want := range []caller.Caller{callertest.Doctor(records), staff, super} {

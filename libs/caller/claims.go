@@ -43,6 +43,7 @@ type claims struct {
 	Purpose     int32    `json:"purpose,omitempty"`
 	ActsFor     []string `json:"acts_for,omitempty"`
 	Address     string   `json:"address,omitempty"`
+	Device      string   `json:"device,omitempty"`
 }
 
 func claimsOf(c *Caller, now time.Time) *claims {
@@ -66,6 +67,9 @@ func claimsOf(c *Caller, now time.Time) *claims {
 		Gates:       uint32(c.Gates),
 		Purpose:     int32(c.Purpose),
 		Address:     c.Address,
+	}
+	if c.Device != uuid.Nil {
+		out.Device = c.Device.String()
 	}
 	if !c.Authenticated.IsZero() {
 		out.AuthTime = c.Authenticated.Unix()
@@ -100,6 +104,12 @@ func (c *claims) caller(audience accessv1.Service) (*Caller, error) {
 	out.Withheld, errWithheld = access.Decode(c.Withheld)
 	if err := errors.Join(errUser, errPractice, errSession, errPermissions, errWithheld); err != nil {
 		return nil, err
+	}
+	if c.Device != "" {
+		var err error
+		if out.Device, err = parseID("device", c.Device); err != nil {
+			return nil, err
+		}
 	}
 	for _, s := range c.ActsFor {
 		id, err := parseID("acts_for", s)

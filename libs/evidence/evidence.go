@@ -25,8 +25,9 @@ type Sink interface {
 // What the interceptors learn (peer, caller, trace) is filled in as they learn
 // it: an event made before that lacks it.
 type Recorder struct {
-	now    func() time.Time
-	method string
+	now     func() time.Time
+	method  string
+	call    uuid.UUID // the same in all events
 
 	mu        sync.Mutex
 	service   accessv1.Service
@@ -37,6 +38,7 @@ type Recorder struct {
 	address   string
 	purpose   accessv1.Purpose
 	trace     trace.SpanContext
+	withheld  []string
 	committed tally
 }
 
@@ -47,7 +49,7 @@ type contextKey struct{}
 
 // New returns the recorder of an RPC. Only libs/server calls it.
 func New(service accessv1.Service, method string, action accessv1.Action, now func() time.Time) *Recorder {
-	return &Recorder{service: service, method: method, action: action, now: now}
+	return &Recorder{service: service, method: method, action: action, now: now, call: uuid.New()}
 }
 
 // NewJob returns a recorder for work that no RPC asked for, such as a scheduled
@@ -103,6 +105,13 @@ func (r *Recorder) SetBearer(practice uuid.UUID, purpose accessv1.Purpose, addre
 	r.practice, r.purpose, r.address = practice, purpose, address
 }
 
+// SetWithheld records which fields of the response the caller will not see.
+func (r *Recorder) SetWithheld(fields []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.withheld = fields
+}
+
 // SetTrace records the trace that the request belongs to.
 func (r *Recorder) SetTrace(sc trace.SpanContext) {
 	r.mu.Lock()
@@ -140,13 +149,17 @@ func (r *Recorder) prefilled() *auditv1.Event {
 		Address:     r.address,
 		Traceparent: traceparent(r.trace),
 		Purpose:     r.purpose,
+		CallId:      r.call[:],
 	}
 	if r.practice != uuid.Nil {
 		e.PracticeId = r.practice.String()
 	}
 	if c := r.caller; c != nil {
 		e.UserId, e.Username, e.SessionId = c.User.String(), c.Username, c.Session.String()
-		e.Purpose = c.Purpose
+		e.Purpose, e.WithheldFields = c.Purpose, r.withheld
+		if c.Device != uuid.Nil {
+			e.DeviceId = c.Device.String()
+		}
 		if c.Practice != uuid.Nil {
 			e.PracticeId = c.Practice.String()
 		}

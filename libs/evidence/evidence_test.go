@@ -30,8 +30,9 @@ func TestDH16_EventSaysWhoWhatWhenAndWhere(t *testing.T) {
 	r := newRecorder()
 	c := &caller.Caller{
 		User: uuid.Must(uuid.NewV7()), Practice: uuid.Must(uuid.NewV7()), Session: uuid.Must(uuid.NewV7()),
-		Username: "dr.smith", Purpose: accessv1.Purpose_PURPOSE_TREATMENT, Address: "192.0.2.7",
+		Username: "dr.smith", Purpose: accessv1.Purpose_PURPOSE_TREATMENT, Address: "192.0.2.7", Device: uuid.New(),
 	}
+	r.SetWithheld([]string{"Patient.telecoms"})
 	r.SetPeer(accessv1.Service_SERVICE_GATEWAY, "10.0.0.1")
 	require.Equal(t, "10.0.0.1", r.Event().GetAddress(), "before the caller is known, the peer's address is all there is")
 	r.SetCaller(c)
@@ -61,6 +62,11 @@ func TestDH16_EventSaysWhoWhatWhenAndWhere(t *testing.T) {
 	require.Equal(t, auditv1.Outcome_OUTCOME_OK, e.GetOutcome())
 	require.Equal(t, auditv1.Risk_RISK_LOW, e.GetRisk())
 	require.NotEqual(t, e.GetEventId(), r.Event().GetEventId())
+	require.Equal(t, c.Device.String(), e.GetDeviceId())
+	require.Equal(t, []string{"Patient.telecoms"}, e.GetWithheldFields())
+	require.Len(t, e.GetCallId(), 16)
+	require.Equal(t, e.GetCallId(), r.Event().GetCallId(), "all events of a call name the same one")
+	require.NotEqual(t, e.GetCallId(), newRecorder().Event().GetCallId())
 }
 
 func TestModsReplaceWhatTheRecorderKnows(t *testing.T) {

@@ -83,6 +83,11 @@ func Session(id uuid.UUID) func(*auditv1.Event) {
 	return func(e *auditv1.Event) { e.SessionId = id.String() }
 }
 
+// Device names the device where no caller is known.
+func Device(id uuid.UUID) func(*auditv1.Event) {
+	return func(e *auditv1.Event) { e.DeviceId = id.String() }
+}
+
 // Address is the client's network address where no caller token carries it.
 func Address(a string) func(*auditv1.Event) {
 	return func(e *auditv1.Event) { e.Address = a }

@@ -61,6 +61,9 @@ func (s *Server) identify(next handler) handler {
 		}
 		c.caller = who
 		c.recorder.SetCaller(who)
+		if c.method.rule.GetPhi() && c.method.answer != nil {
+			c.recorder.SetWithheld(access.Withheld(c.method.answer, who.View()))
+		}
 		return next(caller.With(ctx, who), c)
 	}
 }

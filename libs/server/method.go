@@ -27,6 +27,7 @@ type method struct {
 	rule    *accessv1.Rule
 	callers map[accessv1.Service]bool
 	timeout time.Duration
+	answer  protoreflect.MessageDescriptor // of its responses; nil for unknown methods
 }
 
 // prepare checks every rule and works the methods out.
@@ -43,6 +44,7 @@ func (s *Server) prepare() error {
 			name := "/" + service + "/" + m.Name
 			rule, _ := access.RuleOf(name)
 			s.methods[name] = newMethod(name, rule)
+			s.methods[name].answer = access.MethodOf(name).Output()
 			requests = append(requests, access.MethodOf(name).Input())
 		}
 	}

@@ -174,9 +174,17 @@ type Event struct {
 	Traceparent string `protobuf:"bytes,22,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	Risk        Risk   `protobuf:"varint,23,opt,name=risk,proto3,enum=carekeep.audit.v1.Risk" json:"risk,omitempty"`
 	// The signed certificate of a destruction; it names keys and counts, and no patient's data.
-	Certificate   string `protobuf:"bytes,24,opt,name=certificate,proto3" json:"certificate,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Certificate string `protobuf:"bytes,24,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// The device that the client proved with its device token, a UUID; empty where it showed none.
+	DeviceId string `protobuf:"bytes,25,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// The call of an RPC, or run of a job, that the event is part of: 16 bytes, the same in all its events.
+	// As many different ones as a service served calls must be in the log.
+	CallId []byte `protobuf:"bytes,26,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Fields of the response that were cleared because the caller may not see them, as
+	// "Patient.phone"; what was opened is the rest. At most 64.
+	WithheldFields []string `protobuf:"bytes,27,rep,name=withheld_fields,json=withheldFields,proto3" json:"withheld_fields,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
@@ -377,6 +385,27 @@ func (x *Event) GetCertificate() string {
 	return ""
 }
 
+func (x *Event) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *Event) GetCallId() []byte {
+	if x != nil {
+		return x.CallId
+	}
+	return nil
+}
+
+func (x *Event) GetWithheldFields() []string {
+	if x != nil {
+		return x.WithheldFields
+	}
+	return nil
+}
+
 // Batch is what a service's outbox row and a broker message hold.
 type Batch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -472,7 +501,7 @@ var File_carekeep_audit_v1_event_proto protoreflect.FileDescriptor
 
 const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x06\n" +
+	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\a\n" +
 	"\x05Event\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x129\n" +
 	"\n" +
@@ -502,7 +531,10 @@ const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\x05count\x18\x15 \x01(\x05R\x05count\x12 \n" +
 	"\vtraceparent\x18\x16 \x01(\tR\vtraceparent\x12+\n" +
 	"\x04risk\x18\x17 \x01(\x0e2\x17.carekeep.audit.v1.RiskR\x04risk\x12 \n" +
-	"\vcertificate\x18\x18 \x01(\tR\vcertificate\"9\n" +
+	"\vcertificate\x18\x18 \x01(\tR\vcertificate\x12\x1b\n" +
+	"\tdevice_id\x18\x19 \x01(\tR\bdeviceId\x12\x17\n" +
+	"\acall_id\x18\x1a \x01(\fR\x06callId\x12'\n" +
+	"\x0fwithheld_fields\x18\x1b \x03(\tR\x0ewithheldFields\"9\n" +
 	"\x05Batch\x120\n" +
 	"\x06events\x18\x01 \x03(\v2\x18.carekeep.audit.v1.EventR\x06events\"&\n" +
 	"\aReceipt\x12\x1b\n" +

@@ -122,8 +122,8 @@ func (a *Admitter) decide(ctx context.Context, items []*item) error {
 			TokenHash: it.hash, Background: it.request.Background,
 			Network: network.Of(from.Address), Address: network.Client(from.Address),
 		}
-		if id := a.opts.Devices.Read(from.DeviceToken); id != uuid.Nil {
-			asks[i].Device = &id
+		if it.device = a.opts.Devices.Read(from.DeviceToken); it.device != uuid.Nil {
+			asks[i].Device = &it.device
 		}
 	}
 	tx := a.opts.Store.In(store.Platform)
@@ -137,6 +137,7 @@ func (a *Admitter) decide(ctx context.Context, items []*item) error {
 			it := items[row.Place-1]
 			row.Gates &^= a.opts.Waived
 			it.caller, it.err = judge(it.request, row)
+			it.caller.Device = it.device
 			it.event = event(it, row)
 			events[row.Place-1] = it.event
 		}
@@ -220,6 +221,9 @@ func event(it *item, row store.Admission) *auditv1.Event {
 	}
 	if session := deref(row.Session); session != uuid.Nil {
 		mods = append(mods, evidence.Session(session))
+	}
+	if it.device != uuid.Nil {
+		mods = append(mods, evidence.Device(it.device))
 	}
 	if it.err == nil {
 		mods = append(mods, func(e *auditv1.Event) { e.Purpose = it.caller.Purpose })

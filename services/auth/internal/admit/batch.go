@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/caller"
@@ -24,6 +26,7 @@ type item struct {
 	ctx     context.Context
 	request Request
 	hash    []byte
+	device  uuid.UUID // that the client showed; the session's, or the database refuses it
 	done    chan error
 
 	caller caller.Caller

@@ -26,7 +26,8 @@ const (
 
 // identity is everything that a token says, in a form that can be compared.
 type identity struct {
-	user, practice, session     uuid.UUID
+	user, practice              uuid.UUID
+	session, device             uuid.UUID
 	username, template, address string
 	doctors                     string
 	role                        accessv1.RoleKind
@@ -82,7 +83,7 @@ func identityOf(c *caller.Caller) identity {
 		doctors.Write(id[:])
 	}
 	return identity{
-		user: c.User, practice: c.Practice, session: c.Session, username: c.Username, template: c.Template,
+		user: c.User, practice: c.Practice, session: c.Session, device: c.Device, username: c.Username, template: c.Template,
 		address: c.Address, doctors: doctors.String(), role: c.Role, assurance: c.Assurance, purpose: c.Purpose,
 		audience: c.Audience, permissions: c.Permissions, withheld: c.Withheld, gates: c.Gates,
 		authenticated: c.Authenticated.Unix(),

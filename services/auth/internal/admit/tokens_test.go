@@ -56,6 +56,7 @@ func TestTokensAreHandedOutAgainForTheSameCallerOnly(t *testing.T) {
 		"Authenticated": func(c *caller.Caller) { c.Authenticated = now },
 		"ActsFor":       func(c *caller.Caller) { c.ActsFor = append(c.ActsFor, uuid.New()) },
 		"Address":       func(c *caller.Caller) { c.Address = "192.0.2.1" },
+		"Device":        func(c *caller.Caller) { c.Device = uuid.New() },
 		"Audience":      func(c *caller.Caller) { c.Audience = accessv1.Service_SERVICE_AUDIT },
 	}
 	fields := reflect.TypeFor[caller.Caller]()
