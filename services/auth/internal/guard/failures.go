@@ -9,8 +9,8 @@ import (
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/caller"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/libs/network"
 	"github.com/carekeep/carekeep/services/auth/internal/limit"
-	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )
 

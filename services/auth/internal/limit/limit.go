@@ -15,7 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/carekeep/carekeep/libs/errs"
-	"github.com/carekeep/carekeep/services/auth/internal/network"
+	"github.com/carekeep/carekeep/libs/network"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )

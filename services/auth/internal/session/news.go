@@ -8,8 +8,8 @@ import (
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/libs/network"
 	"github.com/carekeep/carekeep/services/auth/internal/device"
-	"github.com/carekeep/carekeep/services/auth/internal/network"
 	"github.com/carekeep/carekeep/services/auth/internal/store"
 )
 

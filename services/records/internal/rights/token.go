@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +14,7 @@ import (
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/libs/network"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
@@ -89,10 +89,10 @@ type bearer struct {
 
 // parse reads a token, and tells the evidence whose it says it is.
 func (r *Rights) parse(ctx context.Context, token, address string) (bearer, error) {
-	network := networkOf(address)
+	from := network.Client(address)
 	var failures int
 	now := r.now()
-	err := r.access.Do(ctx, pg.Unit{Queue: func(b *pgx.Batch) { store.CountFailures(b, network, now.Add(-failureTime), &failures) }})
+	err := r.access.Do(ctx, pg.Unit{Queue: func(b *pgx.Batch) { store.CountFailures(b, from, now.Add(-failureTime), &failures) }})
 	if err != nil {
 		return bearer{}, err
 	}
@@ -112,7 +112,7 @@ func (r *Rights) parse(ctx context.Context, token, address string) (bearer, erro
 func (r *Rights) wrong(ctx context.Context, address string) error {
 	now := r.now()
 	err := r.access.Do(ctx, pg.Unit{
-		Queue: func(b *pgx.Batch) { store.AddFailure(b, networkOf(address), now, now.Add(-24*time.Hour)) },
+		Queue: func(b *pgx.Batch) { store.AddFailure(b, network.Client(address), now, now.Add(-24*time.Hour)) },
 		Decide: func() ([]*auditv1.Event, error) {
 			return []*auditv1.Event{evidence.From(ctx).Event(evidence.Failure(errToken))}, nil
 		},
@@ -121,18 +121,6 @@ func (r *Rights) wrong(ctx context.Context, address string) error {
 		return err
 	}
 	return errToken
-}
-
-// networkOf is the address for IPv4, and the /64 for IPv6, in which one person has 2^64 of them.
-func networkOf(address string) string {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return ""
-	}
-	if a = a.Unmap(); a.Is6() {
-		return netip.PrefixFrom(a.WithZone(""), 64).Masked().String()
-	}
-	return a.String()
 }
 
 // spend uses the token for one action, and returns the request that it is for. That commits no
