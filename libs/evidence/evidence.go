@@ -25,9 +25,9 @@ type Sink interface {
 // What the interceptors learn (peer, caller, trace) is filled in as they learn
 // it: an event made before that lacks it.
 type Recorder struct {
-	now     func() time.Time
-	method  string
-	call    uuid.UUID // the same in all events
+	now    func() time.Time
+	method string
+	call   uuid.UUID // the same in all events
 
 	mu        sync.Mutex
 	service   accessv1.Service
