@@ -1329,8 +1329,11 @@ func (x *GetRightsRequestRequest) GetName() string {
 }
 
 type ListRightsRequestsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Parent string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// 0 means 100.
+	PageSize      int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1372,11 +1375,27 @@ func (x *ListRightsRequestsRequest) GetParent() string {
 	return ""
 }
 
+func (x *ListRightsRequestsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRightsRequestsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 type ListRightsRequestsResponse struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	RightsRequests []*RightsRequest       `protobuf:"bytes,1,rep,name=rights_requests,json=rightsRequests,proto3" json:"rights_requests,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Empty at the end. A page may be shorter than was asked for: its rows stay below 3 MiB.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRightsRequestsResponse) Reset() {
@@ -1414,6 +1433,13 @@ func (x *ListRightsRequestsResponse) GetRightsRequests() []*RightsRequest {
 		return x.RightsRequests
 	}
 	return nil
+}
+
+func (x *ListRightsRequestsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 type VerifyRequesterRequest struct {
@@ -2462,8 +2488,11 @@ func (x *RecordDisclosureRequest) GetDisclosure() *Disclosure {
 }
 
 type ListDisclosuresRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Parent string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// 0 means 100.
+	PageSize      int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2505,9 +2534,25 @@ func (x *ListDisclosuresRequest) GetParent() string {
 	return ""
 }
 
+func (x *ListDisclosuresRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDisclosuresRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 type ListDisclosuresResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Disclosures   []*Disclosure          `protobuf:"bytes,1,rep,name=disclosures,proto3" json:"disclosures,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Disclosures []*Disclosure          `protobuf:"bytes,1,rep,name=disclosures,proto3" json:"disclosures,omitempty"`
+	// Empty at the end. A page may be shorter than was asked for: its rows stay below 3 MiB.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2547,6 +2592,13 @@ func (x *ListDisclosuresResponse) GetDisclosures() []*Disclosure {
 		return x.Disclosures
 	}
 	return nil
+}
+
+func (x *ListDisclosuresResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 type SuspendAccountingRequest struct {
@@ -3029,8 +3081,11 @@ func (x *WithdrawPatientConsentRequest) GetEvidence() string {
 }
 
 type ListPatientConsentsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Parent string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// 0 means 100.
+	PageSize      int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3072,9 +3127,25 @@ func (x *ListPatientConsentsRequest) GetParent() string {
 	return ""
 }
 
+func (x *ListPatientConsentsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListPatientConsentsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 type ListPatientConsentsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Consents      []*PatientConsent      `protobuf:"bytes,1,rep,name=consents,proto3" json:"consents,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Consents []*PatientConsent      `protobuf:"bytes,1,rep,name=consents,proto3" json:"consents,omitempty"`
+	// Empty at the end. A page may be shorter than was asked for: its rows stay below 3 MiB.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3114,6 +3185,13 @@ func (x *ListPatientConsentsResponse) GetConsents() []*PatientConsent {
 		return x.Consents
 	}
 	return nil
+}
+
+func (x *ListPatientConsentsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 var File_carekeep_records_v1_rights_proto protoreflect.FileDescriptor
@@ -3204,11 +3282,16 @@ const file_carekeep_records_v1_rights_proto_rawDesc = "" +
 	"\x06parent\x18\x01 \x01(\tBN\xbaHKrI2G^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x06parent\x12Q\n" +
 	"\x0erights_request\x18\x02 \x01(\v2\".carekeep.records.v1.RightsRequestB\x06\xbaH\x03\xc8\x01\x01R\rrightsRequest\"\xce\x01\n" +
 	"\x17GetRightsRequestRequest\x12\xb2\x01\n" +
-	"\x04name\x18\x01 \x01(\tB\x9d\x01\xbaH\x99\x01r\x96\x012\x93\x01^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/rightsRequests/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04name\"\x83\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\x9d\x01\xbaH\x99\x01r\x96\x012\x93\x01^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/rightsRequests/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04name\"\xd5\x01\n" +
 	"\x19ListRightsRequestsRequest\x12f\n" +
-	"\x06parent\x18\x01 \x01(\tBN\xbaHKrI2G^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x06parent\"i\n" +
+	"\x06parent\x18\x01 \x01(\tBN\xbaHKrI2G^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x06parent\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xc8\x01(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x91\x01\n" +
 	"\x1aListRightsRequestsResponse\x12K\n" +
-	"\x0frights_requests\x18\x01 \x03(\v2\".carekeep.records.v1.RightsRequestR\x0erightsRequests\"\x9c\x02\n" +
+	"\x0frights_requests\x18\x01 \x03(\v2\".carekeep.records.v1.RightsRequestR\x0erightsRequests\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9c\x02\n" +
 	"\x16VerifyRequesterRequest\x12\xb2\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\x9d\x01\xbaH\x99\x01r\x96\x012\x93\x01^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/rightsRequests/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04name\x12M\n" +
 	"\fverification\x18\x02 \x01(\v2!.carekeep.records.v1.VerificationB\x06\xbaH\x03\xc8\x01\x01R\fverification\"\x96\x02\n" +
@@ -3293,11 +3376,16 @@ const file_carekeep_records_v1_rights_proto_rawDesc = "" +
 	"\x06parent\x18\x01 \x01(\tBN\xbaHKrI2G^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x06parent\x12G\n" +
 	"\n" +
 	"disclosure\x18\x02 \x01(\v2\x1f.carekeep.records.v1.DisclosureB\x06\xbaH\x03\xc8\x01\x01R\n" +
-	"disclosure\"\x80\x01\n" +
+	"disclosure\"\xd2\x01\n" +
 	"\x16ListDisclosuresRequest\x12f\n" +
-	"\x06parent\x18\x01 \x01(\tBN\xbaHKrI2G^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x06parent\"\\\n" +
+	"\x06parent\x18\x01 \x01(\tBN\xbaHKrI2G^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x06parent\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xc8\x01(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x84\x01\n" +
 	"\x17ListDisclosuresResponse\x12A\n" +
-	"\vdisclosures\x18\x01 \x03(\v2\x1f.carekeep.records.v1.DisclosureR\vdisclosures\"\x95\x02\n" +
+	"\vdisclosures\x18\x01 \x03(\v2\x1f.carekeep.records.v1.DisclosureR\vdisclosures\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x95\x02\n" +
 	"\x18SuspendAccountingRequest\x12\xaf\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\x9a\x01\xbaH\x96\x01r\x93\x012\x90\x01^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/disclosures/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04name\x12G\n" +
 	"\n" +
@@ -3337,11 +3425,16 @@ const file_carekeep_records_v1_rights_proto_rawDesc = "" +
 	"\aconsent\x18\x02 \x01(\v2#.carekeep.records.v1.PatientConsentB\x06\xbaH\x03\xc8\x01\x01R\aconsent\"\xfa\x01\n" +
 	"\x1dWithdrawPatientConsentRequest\x12\xac\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\x97\x01\xbaH\x93\x01r\x90\x012\x8d\x01^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/consents/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04name\x12*\n" +
-	"\bevidence\x18\x02 \x01(\tB\x0e\xbaH\x05r\x03\x18\xf4\x03\x92\xb5\x18\x02\b\x01R\bevidence\"\x84\x01\n" +
+	"\bevidence\x18\x02 \x01(\tB\x0e\xbaH\x05r\x03\x18\xf4\x03\x92\xb5\x18\x02\b\x01R\bevidence\"\xd6\x01\n" +
 	"\x1aListPatientConsentsRequest\x12f\n" +
-	"\x06parent\x18\x01 \x01(\tBN\xbaHKrI2G^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x06parent\"^\n" +
+	"\x06parent\x18\x01 \x01(\tBN\xbaHKrI2G^patients/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x06parent\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xc8\x01(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x86\x01\n" +
 	"\x1bListPatientConsentsResponse\x12?\n" +
-	"\bconsents\x18\x01 \x03(\v2#.carekeep.records.v1.PatientConsentR\bconsents*\xe6\x01\n" +
+	"\bconsents\x18\x01 \x03(\v2#.carekeep.records.v1.PatientConsentR\bconsents\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xe6\x01\n" +
 	"\n" +
 	"RightsKind\x12\x1b\n" +
 	"\x17RIGHTS_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +

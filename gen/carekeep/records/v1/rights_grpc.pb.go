@@ -57,7 +57,7 @@ type RightsServiceClient interface {
 	CreateRightsRequest(ctx context.Context, in *CreateRightsRequestRequest, opts ...grpc.CallOption) (*RightsRequest, error)
 	// Gets a request with the state of its clock.
 	GetRightsRequest(ctx context.Context, in *GetRightsRequestRequest, opts ...grpc.CallOption) (*RightsRequest, error)
-	// Lists a patient's requests, newest first, at most 500.
+	// Lists a patient's requests, newest first.
 	ListRightsRequests(ctx context.Context, in *ListRightsRequestsRequest, opts ...grpc.CallOption) (*ListRightsRequestsResponse, error)
 	// Records how the identity of whoever asks was verified: two different methods, never what was shown
 	// (45 CFR 164.514(h); claim DX-33). Without it nothing is handed over.
@@ -92,19 +92,19 @@ type RightsServiceClient interface {
 	// Records a disclosure. Needs two different methods by which the recipient was verified (claim DX-33), and,
 	// on the basis of an authorisation, a consent that is active for this recipient.
 	RecordDisclosure(ctx context.Context, in *RecordDisclosureRequest, opts ...grpc.CallOption) (*Disclosure, error)
-	// Lists a patient's disclosures, newest first, at most 500, also those that an accounting leaves out.
+	// Lists a patient's disclosures, newest first, also those that an accounting leaves out.
 	ListDisclosures(ctx context.Context, in *ListDisclosuresRequest, opts ...grpc.CallOption) (*ListDisclosuresResponse, error)
 	// Keeps a disclosure to an agency or official out of accountings for a time: as long as a written statement says,
 	// or 30 days at most after an oral one (45 CFR 164.528(a)(2)).
 	SuspendAccounting(ctx context.Context, in *SuspendAccountingRequest, opts ...grpc.CallOption) (*Disclosure, error)
-	// The accounting of disclosures of up to six years (45 CFR 164.528): without those for treatment, payment and
-	// operations, to the person, and by authorisation.
+	// The accounting of disclosures of up to six years (45 CFR 164.528), whole: without those for treatment, payment and
+	// operations, to the person, and by authorisation. One of more than 3 MiB is refused; the chart's export holds it.
 	AccountDisclosures(ctx context.Context, in *AccountDisclosuresRequest, opts ...grpc.CallOption) (*AccountingOfDisclosures, error)
 	// Records a consent to disclose.
 	RecordPatientConsent(ctx context.Context, in *RecordPatientConsentRequest, opts ...grpc.CallOption) (*PatientConsent, error)
 	// Withdraws a consent. At once: no disclosure rests on it any more.
 	WithdrawPatientConsent(ctx context.Context, in *WithdrawPatientConsentRequest, opts ...grpc.CallOption) (*PatientConsent, error)
-	// Lists a patient's consents, newest first, at most 500.
+	// Lists a patient's consents, newest first.
 	ListPatientConsents(ctx context.Context, in *ListPatientConsentsRequest, opts ...grpc.CallOption) (*ListPatientConsentsResponse, error)
 }
 
@@ -376,7 +376,7 @@ type RightsServiceServer interface {
 	CreateRightsRequest(context.Context, *CreateRightsRequestRequest) (*RightsRequest, error)
 	// Gets a request with the state of its clock.
 	GetRightsRequest(context.Context, *GetRightsRequestRequest) (*RightsRequest, error)
-	// Lists a patient's requests, newest first, at most 500.
+	// Lists a patient's requests, newest first.
 	ListRightsRequests(context.Context, *ListRightsRequestsRequest) (*ListRightsRequestsResponse, error)
 	// Records how the identity of whoever asks was verified: two different methods, never what was shown
 	// (45 CFR 164.514(h); claim DX-33). Without it nothing is handed over.
@@ -411,19 +411,19 @@ type RightsServiceServer interface {
 	// Records a disclosure. Needs two different methods by which the recipient was verified (claim DX-33), and,
 	// on the basis of an authorisation, a consent that is active for this recipient.
 	RecordDisclosure(context.Context, *RecordDisclosureRequest) (*Disclosure, error)
-	// Lists a patient's disclosures, newest first, at most 500, also those that an accounting leaves out.
+	// Lists a patient's disclosures, newest first, also those that an accounting leaves out.
 	ListDisclosures(context.Context, *ListDisclosuresRequest) (*ListDisclosuresResponse, error)
 	// Keeps a disclosure to an agency or official out of accountings for a time: as long as a written statement says,
 	// or 30 days at most after an oral one (45 CFR 164.528(a)(2)).
 	SuspendAccounting(context.Context, *SuspendAccountingRequest) (*Disclosure, error)
-	// The accounting of disclosures of up to six years (45 CFR 164.528): without those for treatment, payment and
-	// operations, to the person, and by authorisation.
+	// The accounting of disclosures of up to six years (45 CFR 164.528), whole: without those for treatment, payment and
+	// operations, to the person, and by authorisation. One of more than 3 MiB is refused; the chart's export holds it.
 	AccountDisclosures(context.Context, *AccountDisclosuresRequest) (*AccountingOfDisclosures, error)
 	// Records a consent to disclose.
 	RecordPatientConsent(context.Context, *RecordPatientConsentRequest) (*PatientConsent, error)
 	// Withdraws a consent. At once: no disclosure rests on it any more.
 	WithdrawPatientConsent(context.Context, *WithdrawPatientConsentRequest) (*PatientConsent, error)
-	// Lists a patient's consents, newest first, at most 500.
+	// Lists a patient's consents, newest first.
 	ListPatientConsents(context.Context, *ListPatientConsentsRequest) (*ListPatientConsentsResponse, error)
 	mustEmbedUnimplementedRightsServiceServer()
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/rights"
 )
 
@@ -65,8 +66,8 @@ func (s *RightsService) GetRightsRequest(ctx context.Context, r *recordsv1.GetRi
 // ListRightsRequests implements the RPC.
 func (s *RightsService) ListRightsRequests(ctx context.Context, r *recordsv1.ListRightsRequestsRequest) (*recordsv1.ListRightsRequestsResponse, error) {
 	return ofPatient(r.GetParent(), func(p uuid.UUID) (*recordsv1.ListRightsRequestsResponse, error) {
-		list, err := s.rights.List(ctx, p)
-		return &recordsv1.ListRightsRequestsResponse{RightsRequests: list}, err
+		list, next, err := s.rights.List(ctx, p, chart.Page{Size: int(r.GetPageSize()), Token: r.GetPageToken()})
+		return &recordsv1.ListRightsRequestsResponse{RightsRequests: list, NextPageToken: next}, err
 	})
 }
 
@@ -184,8 +185,8 @@ func (s *RightsService) RecordDisclosure(ctx context.Context, r *recordsv1.Recor
 // ListDisclosures implements the RPC.
 func (s *RightsService) ListDisclosures(ctx context.Context, r *recordsv1.ListDisclosuresRequest) (*recordsv1.ListDisclosuresResponse, error) {
 	return ofPatient(r.GetParent(), func(p uuid.UUID) (*recordsv1.ListDisclosuresResponse, error) {
-		list, err := s.rights.Disclosures(ctx, p)
-		return &recordsv1.ListDisclosuresResponse{Disclosures: list}, err
+		list, next, err := s.rights.Disclosures(ctx, p, chart.Page{Size: int(r.GetPageSize()), Token: r.GetPageToken()})
+		return &recordsv1.ListDisclosuresResponse{Disclosures: list, NextPageToken: next}, err
 	})
 }
 
@@ -224,7 +225,7 @@ func (s *RightsService) WithdrawPatientConsent(ctx context.Context, r *recordsv1
 // ListPatientConsents implements the RPC.
 func (s *RightsService) ListPatientConsents(ctx context.Context, r *recordsv1.ListPatientConsentsRequest) (*recordsv1.ListPatientConsentsResponse, error) {
 	return ofPatient(r.GetParent(), func(p uuid.UUID) (*recordsv1.ListPatientConsentsResponse, error) {
-		list, err := s.rights.Consents(ctx, p)
-		return &recordsv1.ListPatientConsentsResponse{Consents: list}, err
+		list, next, err := s.rights.Consents(ctx, p, chart.Page{Size: int(r.GetPageSize()), Token: r.GetPageToken()})
+		return &recordsv1.ListPatientConsentsResponse{Consents: list, NextPageToken: next}, err
 	})
 }

@@ -63,7 +63,7 @@ func (c *Chart) List(ctx context.Context, patient uuid.UUID, resourceType string
 	if err != nil {
 		return nil, "", err
 	}
-	rows, next := cut(rows, page.size(), scope)
+	rows, next := Cut(rows, page.size(), scope)
 	docs, err := c.OpenAll(ctx, v.Practice, rows)
 	return docs, next, err
 }
@@ -88,7 +88,7 @@ func (c *Chart) ListPatients(ctx context.Context, page Page) ([]Document, string
 	if err != nil {
 		return nil, "", err
 	}
-	rows, next := cut(rows, page.size(), scopePatients)
+	rows, next := Cut(rows, page.size(), scopePatients)
 	docs, err := c.OpenAll(watch.InPassing(ctx), v.Practice, rows)
 	return docs, next, err
 }

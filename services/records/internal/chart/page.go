@@ -18,26 +18,31 @@ const (
 	tokenBytes   = 1 + 4 + 8 + 16
 )
 
+// Row is a row of a list that goes on in pages.
+type Row interface {
+	Read() bool
+	At() store.Cursor
+}
+
 // Fit is how many rows a page shows: at most size, and no more than were read with
 // their content.
-func Fit(rows []store.Document, size int) int {
+func Fit[T Row](rows []T, size int) int {
 	for i, row := range rows {
-		if i == size || row.Sealed == nil {
+		if i == size || !row.Read() {
 			return i
 		}
 	}
 	return len(rows)
 }
 
-// cut takes the rows beyond the page off, and makes the token that leads to them.
-func cut(rows []store.Document, size int, scope string) ([]store.Document, string) {
+// Cut takes the rows beyond the page off, and makes the token that leads to them.
+func Cut[T Row](rows []T, size int, scope string) ([]T, string) {
 	size = Fit(rows, size)
 	if len(rows) <= size {
 		return rows, ""
 	}
 	rows = rows[:size]
-	last := rows[size-1]
-	return rows, PageToken(scope, store.Cursor{Created: last.Created, ID: last.ID})
+	return rows, PageToken(scope, rows[size-1].At())
 }
 
 // PageToken makes the token that goes on after a resource of a list.

@@ -8,14 +8,12 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/tidwall/gjson"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
-	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
 var (
@@ -79,26 +77,17 @@ func amended(resourceType string, was, content []byte) ([]byte, error) {
 
 // recipients are those who received a resource, by the ledger: each is to be told of its change.
 func (r *Rights) recipients(ctx context.Context, who actor, patient uuid.UUID, resource string) ([]*recordsv1.Recipient, error) {
-	var rows []store.RightsRow
-	if err := r.inside(ctx, who, func(b *pgx.Batch) {
-		store.ListRights(b, who.viewer.Practice, patient, store.TypeDisclosure, maxList, &rows)
-	}); err != nil {
-		return nil, err
-	}
-	list, err := disclosures.openAll(ctx, r, who.viewer.Practice, rows)
-	if err != nil {
-		return nil, err
-	}
 	var out []*recordsv1.Recipient
-	for _, e := range list {
+	err := disclosures.each(ctx, r, who, patient, func(e entry[*Disclosure]) error {
 		d := e.msg
 		concerned := len(d.GetResources()) == 0 || slices.Contains(d.GetResources(), resource)
 		if !concerned || d.GetBasis() == recordsv1.DisclosureBasis_DISCLOSURE_BASIS_INDIVIDUAL {
-			continue // the person knows
+			return nil // the person knows
 		}
 		out = append(out, &recordsv1.Recipient{
 			Recipient: d.GetRecipient(), RecipientAddress: d.GetRecipientAddress(), Disclosure: disclosures.name(Place{patient, e.row.ID}),
 		})
-	}
-	return out, nil
+		return nil
+	})
+	return out, err
 }

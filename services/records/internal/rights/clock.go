@@ -98,15 +98,14 @@ func (r *Rights) fee(ctx context.Context, who actor, patient uuid.UUID, m *Reque
 	if err != nil {
 		return err
 	}
-	list, err := requests.read(ctx, r, who, Place{Patient: patient})
-	if err != nil {
-		return err
-	}
 	var earlier []time.Time
-	for _, e := range list {
+	if err := requests.each(ctx, r, who, patient, func(e entry[*Request]) error {
 		if e.msg.GetKind() == m.GetKind() && e.msg.GetDecision().GetGround() == "" {
 			earlier = append(earlier, e.msg.GetReceiveTime().AsTime())
 		}
+		return nil
+	}); err != nil {
+		return err
 	}
 	m.FeeAllowed = !clocks.FreeAccounting(x.Received, earlier, where)
 	return nil

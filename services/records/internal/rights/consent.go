@@ -9,6 +9,7 @@ import (
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/store"
 )
 
@@ -61,23 +62,14 @@ func (r *Rights) WithdrawConsent(ctx context.Context, at Place, evidence string)
 	}, rider{}))
 }
 
-// Consents lists a patient's consents, newest first.
-func (r *Rights) Consents(ctx context.Context, patient uuid.UUID) ([]*Consent, error) {
+// Consents lists a patient's consents, newest first, and returns the token of the next page, empty at the end.
+func (r *Rights) Consents(ctx context.Context, patient uuid.UUID, page chart.Page) ([]*Consent, string, error) {
 	who, err := caller(ctx)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	list, err := consents.read(ctx, r, who, Place{Patient: patient})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]*Consent, len(list))
-	for i, e := range list {
-		if out[i], err = r.shownConsent(e, nil); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	list, next, err := consents.list(ctx, r, who, patient, page)
+	return listed(list, next, err, r.shownConsent)
 }
 
 func (r *Rights) active(m *Consent) bool {

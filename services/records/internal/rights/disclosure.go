@@ -13,6 +13,8 @@ import (
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/store"
@@ -28,6 +30,8 @@ const (
 	ledgerYears = 6
 	// oralSuspension is the longest that an oral statement suspends an accounting (164.528(a)(2)(ii)(C)).
 	oralSuspension = 30 * 24 * time.Hour
+	// maxAccounting is what an answer may have: a message has to stay below 4 MiB, gRPC's default.
+	maxAccounting = 3 << 20
 )
 
 var (
@@ -37,6 +41,7 @@ var (
 	errRecipient      = errs.New(errs.KindPrecondition, "RECIPIENT_NOT_VERIFIED", "Nothing is disclosed before it is recorded by which two different methods the recipient was verified.").WithField("disclosure.verification", "must name two different methods")
 	errSuspendable    = errs.New(errs.KindPrecondition, "NOT_SUSPENDABLE", "An agency or official may suspend accountings of disclosures to law enforcement and health oversight only.")
 	errSuspension     = errs.New(errs.KindInvalid, "SUSPENSION_INVALID", "A written statement names the end of its period; an oral one suspends for 30 days at most.").WithField("suspension.until_time", "must be after the statement, and within 30 days of an oral one")
+	errLarge          = errs.New(errs.KindPrecondition, "ACCOUNTING_TOO_LARGE", "This accounting has more than 3 MiB: state a later from_time, or export the chart, which holds the whole accounting.")
 	errTooFar         = errs.New(errs.KindInvalid, "BEYOND_SIX_YEARS", "An accounting goes back six years at most.").WithField("from_time", "must be within the last six years")
 )
 
@@ -118,46 +123,28 @@ func (r *Rights) authorised(ctx context.Context, who actor, patient uuid.UUID, d
 // disagreements are the requests whose statements go with what is disclosed: refused
 // amendments of it that the person disagrees with (45 CFR 164.526(d)(5)).
 func (r *Rights) disagreements(ctx context.Context, who actor, patient uuid.UUID, resources []string) ([]string, error) {
-	var rows []store.RightsRow
-	if err := r.inside(ctx, who, func(b *pgx.Batch) {
-		store.ListRights(b, who.viewer.Practice, patient, store.TypeRightsRequest, maxList, &rows)
-	}); err != nil {
-		return nil, err
-	}
-	list, err := requests.openAll(ctx, r, who.viewer.Practice, rows)
-	if err != nil {
-		return nil, err
-	}
 	var names []string
-	for _, e := range list {
+	err := requests.each(ctx, r, who, patient, func(e entry[*Request]) error {
 		if disagrees(e.msg) && (len(resources) == 0 || slices.Contains(resources, e.msg.GetResource())) {
 			names = append(names, requests.name(Place{patient, e.row.ID}))
 		}
-	}
-	return names, nil
+		return nil
+	})
+	return names, err
 }
 
 func disagrees(m *Request) bool {
 	return m.GetKind() == recordsv1.RightsKind_RIGHTS_KIND_AMENDMENT && m.GetDecision() != nil && !m.GetDecision().GetGranted() && len(m.GetStatements()) > 0
 }
 
-// Disclosures lists the whole ledger of a patient, newest first.
-func (r *Rights) Disclosures(ctx context.Context, patient uuid.UUID) ([]*Disclosure, error) {
+// Disclosures lists the ledger of a patient, newest first, and returns the token of the next page, empty at the end.
+func (r *Rights) Disclosures(ctx context.Context, patient uuid.UUID, page chart.Page) ([]*Disclosure, string, error) {
 	who, err := caller(ctx)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	list, err := disclosures.read(ctx, r, who, Place{Patient: patient})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]*Disclosure, len(list))
-	for i, e := range list {
-		if out[i], err = shownDisclosure(e, nil); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	list, next, err := disclosures.list(ctx, r, who, patient, page)
+	return listed(list, next, err, shownDisclosure)
 }
 
 // Suspend keeps a disclosure out of accountings for a time.
@@ -201,27 +188,36 @@ func (r *Rights) Account(ctx context.Context, patient uuid.UUID, from *timestamp
 			return nil, errTooFar
 		}
 	}
-	list, err := disclosures.read(ctx, r, who, Place{Patient: patient})
+	at := Place{Patient: patient}
+	if _, _, err := disclosures.find(ctx, r, who, at); err != nil {
+		return nil, err
+	}
+	out, err := r.accounting(ctx, who, patient, since)
 	if err != nil {
 		return nil, err
 	}
-	return r.accounting(list, since), nil
+	if proto.Size(out) > maxAccounting {
+		return nil, r.refuse(ctx, errLarge, disclosures.about(at, 0))
+	}
+	return out, disclosures.tell(ctx, r, at, evidence.Count(len(out.GetEntries())))
 }
 
-func (r *Rights) accounting(list []entry[*Disclosure], since time.Time) *recordsv1.AccountingOfDisclosures {
+// accounting reads the whole ledger: none of what is to be accounted for may be missing.
+func (r *Rights) accounting(ctx context.Context, who actor, patient uuid.UUID, since time.Time) (*recordsv1.AccountingOfDisclosures, error) {
 	now := r.now()
 	out := &recordsv1.AccountingOfDisclosures{FromTime: timestamppb.New(since), UntilTime: timestamppb.New(now)}
-	for _, e := range list {
+	err := disclosures.each(ctx, r, who, patient, func(e entry[*Disclosure]) error {
 		d := e.msg
 		if !accountable(d.GetBasis()) || d.GetDiscloseTime().AsTime().Before(since) || now.Before(instant(d.GetSuspension().GetUntilTime())) {
-			continue
+			return nil
 		}
 		out.Entries = append(out.Entries, &recordsv1.AccountingEntry{
 			DiscloseTime: d.GetDiscloseTime(), Recipient: d.GetRecipient(), RecipientAddress: d.GetRecipientAddress(),
 			Description: d.GetDescription(), Purpose: d.GetPurpose(),
 		})
-	}
-	return out
+		return nil
+	})
+	return out, err
 }
 
 // accountable leaves out what 164.528(a)(1) leaves out: treatment, payment and operations,

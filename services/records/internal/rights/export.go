@@ -17,7 +17,6 @@ import (
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
-	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/services/records/internal/attach"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/store"
@@ -85,7 +84,7 @@ func (r *Rights) export(ctx context.Context, who actor, at Place, out io.Writer,
 	if err := exportable(e.msg); err != nil {
 		return r.refuse(ctx, err, requests.about(at, 0))
 	}
-	if err := r.tell(ctx, at, evidence.Reason("EXPORT_STARTED")); err != nil {
+	if err := requests.tell(ctx, r, at, evidence.Reason("EXPORT_STARTED")); err != nil {
 		return err
 	}
 	hash := sha256.New()
@@ -115,13 +114,6 @@ func exportable(m *Request) error {
 		return errNotGranted
 	}
 	return nil
-}
-
-// tell commits an event about a request, and nothing else.
-func (r *Rights) tell(ctx context.Context, at Place, mods ...func(*auditv1.Event)) error {
-	return r.access.Do(ctx, pg.Unit{Decide: func() ([]*auditv1.Event, error) {
-		return []*auditv1.Event{evidence.From(ctx).Event(append(mods, requests.about(at, 0))...)}, nil
-	}})
 }
 
 // delivered notes that an export has left whole. The person has it by then, so a change of the request
@@ -223,51 +215,36 @@ func (r *Rights) documents(ctx context.Context, who actor, patient uuid.UUID, a 
 	})
 }
 
-// kept adds what this package keeps of the patient, and returns it for the summary.
-func (r *Rights) kept(ctx context.Context, who actor, patient uuid.UUID, a *archive) (kept, error) {
-	var out kept
-	var asked, told, given []store.RightsRow
-	if err := r.inside(ctx, who, func(b *pgx.Batch) {
-		store.ListRights(b, who.viewer.Practice, patient, store.TypeRightsRequest, maxList, &asked)
-		store.ListRights(b, who.viewer.Practice, patient, store.TypeDisclosure, maxList, &told)
-		store.ListRights(b, who.viewer.Practice, patient, store.TypePatientConsent, maxList, &given)
-	}); err != nil {
-		return out, err
-	}
-	requested, err1 := requests.openAll(ctx, r, who.viewer.Practice, asked)
-	disclosed, err2 := disclosures.openAll(ctx, r, who.viewer.Practice, told)
-	consented, err3 := consents.openAll(ctx, r, who.viewer.Practice, given)
-	for _, err := range []error{err1, err2, err3} {
-		if err != nil {
-			return out, err
-		}
-	}
+// kept adds what this package keeps of the patient and the actor may read, and returns it for the summary.
+func (r *Rights) kept(ctx context.Context, who actor, patient uuid.UUID, a *archive) (out kept, err error) {
 	if who.holds(accessv1.Permission_PERMISSION_RIGHTS_READ) {
-		for _, e := range requested {
+		if err := requests.each(ctx, r, who, patient, func(e entry[*Request]) error {
 			m, err := r.forPerson(r.shown(e, nil))
-			if err != nil {
-				return out, err
-			}
 			out.requests = append(out.requests, m)
+			return err
+		}); err != nil {
+			return out, err
 		}
 		if err := a.message("requests.json", &recordsv1.ListRightsRequestsResponse{RightsRequests: out.requests}); err != nil {
 			return out, err
 		}
 	}
 	if who.holds(accessv1.Permission_PERMISSION_DISCLOSURES_READ) {
-		out.accounting = r.accounting(disclosed, r.now().AddDate(-ledgerYears, 0, 0))
+		if out.accounting, err = r.accounting(ctx, who, patient, r.now().AddDate(-ledgerYears, 0, 0)); err != nil {
+			return out, err
+		}
 		if err := a.message("accounting-of-disclosures.json", out.accounting); err != nil {
 			return out, err
 		}
 	}
 	if who.holds(accessv1.Permission_PERMISSION_PATIENT_CONSENTS_READ) {
 		list := &recordsv1.ListPatientConsentsResponse{}
-		for _, e := range consented {
+		if err := consents.each(ctx, r, who, patient, func(e entry[*Consent]) error {
 			m, err := r.shownConsent(e, nil)
-			if err != nil {
-				return out, err
-			}
 			list.Consents = append(list.Consents, m)
+			return err
+		}); err != nil {
+			return out, err
 		}
 		return out, a.message("consents.json", list)
 	}

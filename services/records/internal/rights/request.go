@@ -52,11 +52,11 @@ func (r *Rights) Create(ctx context.Context, patient uuid.UUID, in *Request) (*R
 		Kind: in.GetKind(), Law: in.GetLaw(), Nation: in.GetNation(), TimeZone: in.GetTimeZone(), ReceiveTime: received,
 		Description: in.GetDescription(), Resource: in.GetResource(), State: recordsv1.RightsState_RIGHTS_STATE_OPEN,
 	}
-	if err := r.fee(ctx, who, patient, msg); err != nil {
-		return nil, err
-	}
 	owner, _, err := requests.find(ctx, r, who, Place{Patient: patient})
 	if err != nil {
+		return nil, err
+	}
+	if err := r.fee(ctx, who, patient, msg); err != nil {
 		return nil, err
 	}
 	return r.shown(requests.add(ctx, r, who, owner, requests.fresh(r, patient, msg), rider{}))
@@ -68,30 +68,17 @@ func (r *Rights) Get(ctx context.Context, at Place) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := requests.read(ctx, r, who, at)
-	if err != nil {
-		return nil, err
-	}
-	return r.shown(list[0], nil)
+	return r.shown(requests.read(ctx, r, who, at))
 }
 
-// List returns a patient's requests, newest first.
-func (r *Rights) List(ctx context.Context, patient uuid.UUID) ([]*Request, error) {
+// List returns a patient's requests, newest first, and the token of the next page, empty at the end.
+func (r *Rights) List(ctx context.Context, patient uuid.UUID, page chart.Page) ([]*Request, string, error) {
 	who, err := caller(ctx)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	list, err := requests.read(ctx, r, who, Place{Patient: patient})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]*Request, len(list))
-	for i, e := range list {
-		if out[i], err = r.shown(e, nil); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	list, next, err := requests.list(ctx, r, who, patient, page)
+	return listed(list, next, err, r.shown)
 }
 
 // changeRequest is change by a user on a request that is not completed.

@@ -40,9 +40,6 @@ func New(a *pg.Access, k *keys.Keys, c *chart.Chart, f *attach.Files, now func()
 // Place is where a request, disclosure or consent stands.
 type Place struct{ Patient, ID uuid.UUID }
 
-// maxList bounds lists: more of a kind than that has no patient.
-const maxList = 500
-
 var (
 	errBusy      = errs.New(errs.KindConflict, "CHANGED_MEANWHILE", "The entry or the patient was changed at the same time: try again.")
 	errExhausted = errs.New(errs.KindPrecondition, "KEY_EXHAUSTED", "The patient's data key has sealed as many documents as is safe (2^31): rotate it.")
@@ -147,28 +144,21 @@ func (k kind[T]) find(ctx context.Context, r *Rights, who actor, at Place) (stor
 	return owner, out, err
 }
 
-// read shows rows: one where the place has an id, else all of the patient's.
-func (k kind[T]) read(ctx context.Context, r *Rights, who actor, at Place) ([]entry[T], error) {
+// read shows a row.
+func (k kind[T]) read(ctx context.Context, r *Rights, who actor, at Place) (entry[T], error) {
 	var owner store.Patient
-	var rows []store.RightsRow
-	var known bool
+	var row store.RightsRow
+	var known, found bool
 	var refusal error
 	err := r.access.Do(ctx, pg.Unit{
 		Practice: who.viewer.Practice,
 		Queue: func(b *pgx.Batch) {
 			store.ReadPatient(b, who.viewer, at.Patient, &owner, &known)
-			if at.ID == uuid.Nil {
-				store.ListRights(b, who.viewer.Practice, at.Patient, k.rowType, maxList, &rows)
-				return
-			}
-			rows = make([]store.RightsRow, 1)
-			var found bool
-			store.ReadRights(b, who.viewer.Practice, at.Patient, k.rowType, at.ID, &rows[0], &found)
+			store.ReadRights(b, who.viewer.Practice, at.Patient, k.rowType, at.ID, &row, &found)
 		},
 		Decide: func() ([]*auditv1.Event, error) {
 			var event *auditv1.Event
-			found := known && (at.ID == uuid.Nil || rows[0].Version > 0)
-			event, refusal = chart.Judge(ctx, found, owner.Visible, k.about(at, 0), evidence.Count(len(rows)))
+			event, refusal = chart.Judge(ctx, known && found, owner.Visible, k.about(at, 0), evidence.Count(1))
 			return []*auditv1.Event{event}, nil
 		},
 	})
@@ -176,21 +166,10 @@ func (k kind[T]) read(ctx context.Context, r *Rights, who actor, at Place) ([]en
 		err = refusal
 	}
 	if err != nil {
-		return nil, err
+		return entry[T]{}, err
 	}
-	return k.openAll(ctx, r, who.viewer.Practice, rows)
-}
-
-func (k kind[T]) openAll(ctx context.Context, r *Rights, practice uuid.UUID, rows []store.RightsRow) ([]entry[T], error) {
-	out := make([]entry[T], len(rows))
-	for i, row := range rows {
-		msg, err := k.open(ctx, r, practice, row)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = entry[T]{row: row, msg: msg}
-	}
-	return out, nil
+	msg, err := k.open(ctx, r, who.viewer.Practice, row)
+	return entry[T]{row: row, msg: msg}, err
 }
 
 func (k kind[T]) open(ctx context.Context, r *Rights, practice uuid.UUID, row store.RightsRow) (T, error) {

@@ -156,11 +156,7 @@ func (r *Rights) View(ctx context.Context, token, address string) (*Request, err
 	if err != nil {
 		return nil, err
 	}
-	list, err := requests.read(ctx, r, who.actor, at)
-	if err != nil {
-		return nil, err
-	}
-	return r.forPerson(r.shown(list[0], nil))
+	return r.forPerson(r.shown(requests.read(ctx, r, who.actor, at)))
 }
 
 // StateByToken files a statement of the holder of a token.

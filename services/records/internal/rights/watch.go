@@ -27,7 +27,7 @@ const (
 
 const (
 	checkEvery = time.Hour
-	manyAtOnce = 500 // practices read at a time
+	manyAtOnce = 500 // practices, or due requests, read at a time
 )
 
 // Run checks the requests of every practice once an hour, until ctx ends. Replicas may all do
@@ -71,22 +71,28 @@ func (r *Rights) checkAll(ctx context.Context) error {
 // each, once for each due day. It returns how many it announced. An overdue one is critical, which raises an alert.
 func (r *Rights) CheckDue(ctx context.Context, practice uuid.UUID) (int, error) {
 	ctx = evidence.With(ctx, evidence.New(accessv1.Service_SERVICE_RECORDS, "jobs/CheckDueRequests", accessv1.Action_ACTION_ALERT, r.now).For(practice))
-	var list []store.DueRequest
-	now := r.now()
-	err := r.access.Do(ctx, pg.Unit{Practice: practice, Queue: func(b *pgx.Batch) {
-		store.ListDueRequests(b, practice, now.AddDate(0, 0, nearDays+1), &list)
-	}})
-	announced := 0
-	for _, d := range list {
-		if err != nil {
-			break
+	announced, now := 0, r.now()
+	for after := (store.DueRequest{}); ; {
+		var list []store.DueRequest
+		if err := r.access.Do(ctx, pg.Unit{Practice: practice, Queue: func(b *pgx.Batch) {
+			store.ListDueRequests(b, practice, now.AddDate(0, 0, nearDays+1), after, manyAtOnce, &list)
+		}}); err != nil {
+			return announced, err
 		}
-		var done bool
-		if done, err = r.announce(ctx, practice, d, now); done {
-			announced++
+		for _, d := range list {
+			done, err := r.announce(ctx, practice, d, now)
+			if err != nil {
+				return announced, err
+			}
+			if done {
+				announced++
+			}
+			after = d
+		}
+		if len(list) < manyAtOnce {
+			return announced, nil
 		}
 	}
-	return announced, err
 }
 
 func (r *Rights) announce(ctx context.Context, practice uuid.UUID, d store.DueRequest, now time.Time) (done bool, err error) {

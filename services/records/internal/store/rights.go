@@ -28,8 +28,16 @@ type RightsRow struct {
 	Zone string
 }
 
-const rightsColumns = `r.type, r.id, r.patient_id, r.version, r.key_id, k.wrapped, r.digest, r.sealed, r.created_at, r.updated_at,
+// Read says whether the row came with its content: one beyond the bytes of a page does not.
+func (r RightsRow) Read() bool { return r.Sealed != nil }
+
+// At is where a list goes on after the row.
+func (r RightsRow) At() Cursor { return Cursor{Created: r.Created, ID: r.ID} }
+
+func rightsColumns(sealed string) string {
+	return `r.type, r.id, r.patient_id, r.version, r.key_id, coalesce(k.wrapped, ''), r.digest, ` + sealed + `, r.created_at, r.updated_at,
 	coalesce(r.due_on::timestamp AT TIME ZONE 'UTC', 'epoch'), r.due_zone`
+}
 
 func scanRights(rows pgx.Rows, r *RightsRow) error {
 	err := rows.Scan(&r.Type, &r.ID, &r.Patient, &r.Version, &r.KeyID, &r.Wrapped, &r.Digest, &r.Sealed, &r.Created, &r.Updated, &r.Due, &r.Zone)
@@ -39,21 +47,32 @@ func scanRights(rows pgx.Rows, r *RightsRow) error {
 	return err
 }
 
-const rightsFrom = ` FROM rights_rows r JOIN data_keys k ON k.practice_id = r.practice_id AND k.key_id = r.key_id
-	WHERE r.practice_id = $1 AND r.patient_id = $2 AND r.type = $3`
+// A row whose key is not there is lost and not absent, so it comes, without the key.
+const (
+	rightsKey = ` LEFT JOIN data_keys k ON k.practice_id = r.practice_id AND k.key_id = r.key_id `
+	ofKind    = ` WHERE r.practice_id = $1 AND r.patient_id = $2 AND r.type = $3 `
+)
+
+var readRights = `SELECT ` + rightsColumns(`r.sealed`) + ` FROM rights_rows r` + rightsKey + ofKind + `AND r.id = $4 ORDER BY r.version DESC LIMIT 1`
 
 // ReadRights reads the newest version of a row. It asks nobody: the caller of this
 // function has to have read whether the viewer may see the patient.
 func ReadRights(b *pgx.Batch, practice, patient uuid.UUID, rowType string, id uuid.UUID, out *RightsRow, found *bool) {
-	one(b, found, func(r pgx.Rows) error { return scanRights(r, out) },
-		`SELECT `+rightsColumns+rightsFrom+` AND r.id = $4 ORDER BY r.version DESC LIMIT 1`, practice, patient, rowType, id)
+	one(b, found, func(r pgx.Rows) error { return scanRights(r, out) }, readRights, practice, patient, rowType, id)
 }
 
-// ListRights reads the newest version of each of a patient's rows of a type, newest first. It asks nobody either.
-func ListRights(b *pgx.Batch, practice, patient uuid.UUID, rowType string, limit int, out *[]RightsRow) {
-	many(b, out, scanRights, `SELECT `+rightsColumns+rightsFrom+`
-		AND NOT EXISTS (SELECT FROM rights_rows n WHERE n.practice_id = $1 AND n.type = $3 AND n.id = r.id AND n.version > r.version)
-		ORDER BY r.created_at DESC, r.id DESC LIMIT $4`, practice, patient, rowType, limit)
+// The running sum costs no read of large rows: Postgres knows their length.
+var listRights = `SELECT ` + rightsColumns(`CASE WHEN r.before < $7 THEN r.sealed END`) + ` FROM (
+	SELECT r.*, sum(octet_length(r.sealed)) OVER (ORDER BY r.created_at DESC, r.id DESC) - octet_length(r.sealed) AS before
+	FROM rights_rows r ` + ofKind + `AND (r.created_at, r.id) < ($4, $5)
+	  AND NOT EXISTS (SELECT FROM rights_rows n WHERE n.practice_id = $1 AND n.type = $3 AND n.id = r.id AND n.version > r.version)
+	ORDER BY r.created_at DESC, r.id DESC LIMIT $6) r` + rightsKey + `
+	ORDER BY r.created_at DESC, r.id DESC`
+
+// ListRights reads the newest version of each of a patient's rows of a type, newest first, after a place of the list.
+// Beyond 3 MiB it reads rows without content. It asks nobody either.
+func ListRights(b *pgx.Batch, practice, patient uuid.UUID, rowType string, after Cursor, limit int, out *[]RightsRow) {
+	many(b, out, scanRights, listRights, practice, patient, rowType, after.Created, after.ID, limit, pageBytes)
 }
 
 // The row of the key serialises what is added for a patient: whatever a later
@@ -83,14 +102,15 @@ type DueRequest struct {
 	Zone        string
 }
 
-// ListDueRequests reads a practice's open requests that are due on the day or before it.
-func ListDueRequests(b *pgx.Batch, practice uuid.UUID, until time.Time, out *[]DueRequest) {
+// ListDueRequests reads a practice's open requests that are due on the day or before it, by their days, after one of
+// them; those that were announced as overdue are not among them.
+func ListDueRequests(b *pgx.Batch, practice uuid.UUID, until time.Time, after DueRequest, limit int, out *[]DueRequest) {
 	many(b, out, func(r pgx.Rows, d *DueRequest) error { return r.Scan(&d.ID, &d.Patient, &d.Due, &d.Zone) },
 		`SELECT r.id, r.patient_id, r.due_on::timestamp AT TIME ZONE 'UTC', r.due_zone FROM rights_rows r
-		WHERE r.practice_id = $1 AND r.type = '`+TypeRightsRequest+`' AND r.due_on <= $2::date
+		WHERE r.practice_id = $1 AND r.type = '`+TypeRightsRequest+`' AND r.due_on <= $2::date AND (r.due_on, r.id) > ($3::date, $4)
 		  AND NOT EXISTS (SELECT FROM rights_rows n WHERE n.practice_id = $1 AND n.type = r.type AND n.id = r.id AND n.version > r.version)
 		  AND NOT EXISTS (SELECT FROM rights_notices x WHERE x.practice_id = $1 AND x.id = r.id AND x.due_on = r.due_on AND x.level = 2)
-		ORDER BY r.due_on, r.id LIMIT 1000`, practice, until.Format(time.DateOnly))
+		ORDER BY r.due_on, r.id LIMIT $5`, practice, until.Format(time.DateOnly), after.Due.Format(time.DateOnly), after.ID, limit)
 }
 
 // AddNotice notes that a due day was announced; done is false where it was before.

@@ -90,6 +90,12 @@ type Document struct {
 	Deleted bool
 }
 
+// Read says whether the row came with its content: one beyond the bytes of a page does not.
+func (d Document) Read() bool { return d.Sealed != nil }
+
+// At is where a list goes on after the row.
+func (d Document) At() Cursor { return Cursor{Created: d.Created, ID: d.ID} }
+
 // Patient is a patient's row with the key for new documents.
 type Patient struct {
 	ID      uuid.UUID
