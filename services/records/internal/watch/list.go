@@ -5,8 +5,10 @@
 package watch
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -33,16 +35,26 @@ const (
 
 // list is a practice's marks. It is shared and never changed.
 type list struct {
-	generation int64
-	marks      map[uuid.UUID]Mark
+	// row is the digest of the stored row that it was opened from.
+	row   [sha256.Size]byte
+	marks map[uuid.UUID]Mark
 	// vips are the patients with the mark, for statements.
 	vips []uuid.UUID
+	// broken says that the row did not open when it was last tried; the marks are those known before.
+	broken bool
+	tried  time.Time
 }
 
-func newList(generation int64, marks map[uuid.UUID]Mark) *list {
-	l := &list{generation: generation, marks: marks}
+func newList(row store.WatchList, marks map[uuid.UUID]Mark) *list {
+	l := &list{row: digest(row), marks: marks}
 	l.vips = l.with(VIP)
 	return l
+}
+
+func digest(row store.WatchList) [sha256.Size]byte {
+	raw := binary.BigEndian.AppendUint64(row.KeyID[:], uint64(row.Generation)) //nolint:gosec // only compared
+	raw = append(append(raw, row.Sealed...), row.Wrapped...)
+	return sha256.Sum256(raw)
 }
 
 // with are the patients that have a mark, in order.
@@ -57,22 +69,22 @@ func (l *list) with(m Mark) []uuid.UUID {
 	return out
 }
 
-// encode writes the list in a size that does not tell how many it holds, but for powers of two
+// encode writes a list in a size that does not tell how many it holds, but for powers of two
 // from 256 on.
-func (l *list) encode() []byte {
+func encode(marks map[uuid.UUID]Mark) []byte {
 	size := leastMarked
-	for size < len(l.marks) {
+	for size < len(marks) {
 		size *= 2
 	}
 	out := make([]byte, 0, countBytes+size*entryBytes)
-	out = binary.BigEndian.AppendUint32(out, uint32(len(l.marks))) //nolint:gosec // at most maxMarked
-	for _, id := range l.with(VIP | Decoy) {
-		out = append(append(out, id[:]...), byte(l.marks[id]))
+	out = binary.BigEndian.AppendUint32(out, uint32(len(marks))) //nolint:gosec // at most maxMarked
+	for id, mark := range marks {
+		out = append(append(out, id[:]...), byte(mark))
 	}
 	return out[:cap(out)]
 }
 
-func decode(generation int64, raw []byte) (*list, error) {
+func decode(row store.WatchList, raw []byte) (*list, error) {
 	if len(raw) < countBytes {
 		return nil, envelope.ErrBroken
 	}
@@ -85,7 +97,7 @@ func decode(generation int64, raw []byte) (*list, error) {
 	for entry := range slices.Chunk(raw[:n*entryBytes], entryBytes) {
 		marks[uuid.UUID(entry[:len(uuid.UUID{})])] = Mark(entry[entryBytes-1])
 	}
-	return newList(generation, marks), nil
+	return newList(row, marks), nil
 }
 
 func binding(practice uuid.UUID, generation int64, key uuid.UUID) envelope.Binding {

@@ -26,13 +26,15 @@ var (
 
 // stored is what a change starts from.
 type stored struct {
-	list   *list
-	key    store.DataKey
-	exists bool
+	list       *list
+	generation int64
+	key        store.DataKey
+	exists     bool
 }
 
 // Set gives a patient of the practice a mark, or takes it back. Whether the caller sees the
-// patient does not matter: nothing of the chart is shown.
+// patient does not matter: nothing of the chart is shown. Where the list does not open, a mark that is
+// set begins an empty one, which is a critical event: all others are to be set anew.
 func (w *Watch) Set(ctx context.Context, patient uuid.UUID, mark Mark, on bool) error {
 	c, err := who(ctx)
 	if err != nil {
@@ -57,17 +59,18 @@ func (w *Watch) Set(ctx context.Context, patient uuid.UUID, mark Mark, on bool) 
 	switch {
 	case !was.exists && on:
 		return w.refuse(ctx, c, errNone)
+	case was.list.broken && !on: // which marks would stay, nobody can say
+		return w.refuse(ctx, c, errBroken)
 	case len(next) > maxMarked:
 		return w.refuse(ctx, c, errFull)
 	}
-	row := store.WatchList{Generation: was.list.generation + 1, KeyID: was.key.ID}
+	row := store.WatchList{Generation: was.generation + 1, KeyID: was.key.ID, Wrapped: was.key.Wrapped}
 	key, err := w.keys.Get(ctx, c.Practice, keys.Wrapped{ID: was.key.ID, Blob: was.key.Wrapped})
 	if err != nil {
 		return err
 	}
 	defer key.Release()
-	fresh := newList(row.Generation, next)
-	if row.Sealed, err = key.Seal(binding(c.Practice, row.Generation, row.KeyID), fresh.encode()); err != nil {
+	if row.Sealed, err = key.Seal(binding(c.Practice, row.Generation, row.KeyID), encode(next)); err != nil {
 		return err
 	}
 	var done bool
@@ -78,13 +81,17 @@ func (w *Watch) Set(ctx context.Context, patient uuid.UUID, mark Mark, on bool) 
 			if !done {
 				return nil, errMeanwhile
 			}
-			return []*auditv1.Event{changed(ctx, practice, patient, mark, on)}, nil
+			events := []*auditv1.Event{changed(ctx, practice, patient, mark, on)}
+			if was.list.broken {
+				events = append(events, replaced(ctx, c.Practice, row.Generation))
+			}
+			return events, nil
 		},
 	})
 	if err != nil {
 		return err
 	}
-	w.lists.Set(c.Practice, known{fresh, w.now()})
+	w.lists.Set(c.Practice, known{newList(row, next), w.now()})
 	return nil
 }
 
@@ -127,7 +134,11 @@ func (w *Watch) stored(ctx context.Context, practice, patient uuid.UUID) (stored
 		return out, errs.New(errs.KindInternal, "DIRECTORY_KEY_MISSING", "internal error")
 	}
 	out.exists = patient != uuid.Nil && len(owners) == 1 && !owners[0].Deleted
+	out.generation = row.Generation
 	out.list, err = w.open(ctx, practice, row)
+	if errs.KindOf(err) == errs.KindDataLoss {
+		out.list, err = &list{broken: true}, nil
+	}
 	return out, err
 }
 
@@ -148,9 +159,13 @@ func (w *Watch) List(ctx context.Context, mark Mark) ([]uuid.UUID, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := w.load(ctx, c.Practice, nil)
+	have, _ := w.lists.GetIfPresent(c.Practice)
+	l, err := w.load(ctx, c.Practice, have.list)
 	if err != nil {
 		return nil, err
+	}
+	if l.broken {
+		return nil, w.refuse(ctx, c, errBroken)
 	}
 	marked := l.with(mark)
 	err = w.access.Do(ctx, pg.Unit{Practice: c.Practice, Decide: func() ([]*auditv1.Event, error) {

@@ -71,16 +71,15 @@ var aside = []string{
 // leads to commits with it.
 func (w *Watch) Inspect(ctx context.Context, events []*auditv1.Event, b *pgx.Batch) {
 	v := visitOf(ctx)
-	if v == nil || len(v.list.marks) == 0 {
+	if v == nil || len(v.list.marks) == 0 && !v.list.broken {
 		return
 	}
 	queued := false
 	for _, e := range events {
-		id, err := uuid.Parse(e.GetPatientId())
-		if err != nil {
-			continue
+		mark := Mark(0)
+		if id, err := uuid.Parse(e.GetPatientId()); err == nil {
+			mark = v.list.marks[id]
 		}
-		mark := v.list.marks[id]
 		if mark&VIP != 0 {
 			e.Risk = max(e.GetRisk(), auditv1.Risk_RISK_HIGH)
 			if e.GetReason() == "" {
@@ -94,17 +93,16 @@ func (w *Watch) Inspect(ctx context.Context, events []*auditv1.Event, b *pgx.Bat
 				store.QueueFreeze(b, v.who.Practice, v.who.User)
 			}
 		}
+		if v.list.broken {
+			suspect(e)
+		}
 	}
 }
 
 // touches reports whether the event tells of somebody who went for the patient. Events of
 // keys only tell what that took.
 func touches(ctx context.Context, e *auditv1.Event) bool {
-	switch e.GetAction() {
-	case accessv1.Action_ACTION_KEY_CREATE, accessv1.Action_ACTION_KEY_UNWRAP:
-		return false
-	}
-	if ctx.Value(passingKey{}) != nil {
+	if aboutKeys(e) || ctx.Value(passingKey{}) != nil {
 		return false
 	}
 	for _, service := range aside {
@@ -113,6 +111,10 @@ func touches(ctx context.Context, e *auditv1.Event) bool {
 		}
 	}
 	return true
+}
+
+func aboutKeys(e *auditv1.Event) bool {
+	return e.GetAction() == accessv1.Action_ACTION_KEY_CREATE || e.GetAction() == accessv1.Action_ACTION_KEY_UNWRAP
 }
 
 // errAway is the answer where auth could not be told: that of any service which is away.

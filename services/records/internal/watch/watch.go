@@ -128,20 +128,24 @@ func (w *Watch) load(ctx context.Context, practice uuid.UUID, have *list) (*list
 	if err != nil {
 		return nil, err
 	}
-	if have == nil || have.generation != row.Generation {
-		if have, err = w.open(ctx, practice, row); err != nil {
+	if have == nil || have.row != digest(row) || have.broken && now.Sub(have.tried) >= againAfter {
+		fresh, err := w.open(ctx, practice, row)
+		if errs.KindOf(err) == errs.KindDataLoss {
+			fresh, err = w.broken(ctx, practice, row, have)
+		}
+		if err != nil {
 			return nil, err
 		}
+		have = fresh
 	}
 	w.lists.Set(practice, known{have, now})
 	return have, nil
 }
 
-// open unseals a list. One that does not open closes the practice's charts: nobody could say
-// any more who is watched.
+// open unseals a list.
 func (w *Watch) open(ctx context.Context, practice uuid.UUID, row store.WatchList) (*list, error) {
 	if row.Generation == 0 {
-		return newList(0, nil), nil
+		return newList(row, nil), nil
 	}
 	if row.Wrapped == "" {
 		return nil, envelope.ErrBroken
@@ -155,5 +159,5 @@ func (w *Watch) open(ctx context.Context, practice uuid.UUID, row store.WatchLis
 	if err != nil {
 		return nil, err
 	}
-	return decode(row.Generation, plain)
+	return decode(row, plain)
 }
