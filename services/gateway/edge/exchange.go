@@ -40,18 +40,38 @@ type writer struct {
 	control *http.ResponseController
 	limit   time.Duration
 	status  int
+	// rest is what the handler left of the body; duplex says that it reads on while it answers.
+	rest   *remainder
+	duplex bool
 }
 
-func newWriter(w http.ResponseWriter, limit time.Duration) *writer {
-	return &writer{ResponseWriter: w, control: http.NewResponseController(w), limit: limit}
+func newWriter(w http.ResponseWriter, limit time.Duration, rest *remainder) *writer {
+	return &writer{ResponseWriter: w, control: http.NewResponseController(w), limit: limit, rest: rest}
 }
+
+// EnableFullDuplex lets a handler read the body while it answers. net/http finds it by ResponseController.
+func (w *writer) EnableFullDuplex() error {
+	w.duplex = true
+	return w.control.EnableFullDuplex()
+}
+
+// begin is called before the first byte of an answer.
+func (w *writer) begin(status int) {
+	w.status = status
+	if !w.duplex {
+		w.rest.bound()
+	}
+}
+
+// end is called when the handler is done.
+func (w *writer) end() { w.rest.bound() }
 
 // Unwrap lets http.ResponseController find what the server's writer can do.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *writer) WriteHeader(status int) {
 	if w.status == 0 && status >= http.StatusOK {
-		w.status = status
+		w.begin(status)
 	}
 	w.extend()
 	w.ResponseWriter.WriteHeader(status)
@@ -59,7 +79,7 @@ func (w *writer) WriteHeader(status int) {
 
 func (w *writer) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.begin(http.StatusOK)
 	}
 	w.extend()
 	return w.ResponseWriter.Write(p)

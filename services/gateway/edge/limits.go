@@ -7,15 +7,15 @@ import (
 
 // Limits bound what one client can take, in bytes and in seconds. Zero means the default.
 type Limits struct {
-	// JSONBytes bounds the body of every request but an import.
+	// JSONBytes bounds the body of every request but an import and a document.
 	JSONBytes int64 `yaml:"json_bytes"`
 	// FHIRBytes bounds the body of a request below /fhir/R4.
 	FHIRBytes int64 `yaml:"fhir_bytes"`
 	// ResponseBytes bounds one message from a service.
 	ResponseBytes int `yaml:"response_bytes"`
 	HeaderBytes   int `yaml:"header_bytes"`
-	// HeaderSeconds and BodySeconds bound how long headers and a JSON body may
-	// take to arrive, StallSeconds how long the next piece of an import may.
+	// HeaderSeconds and BodySeconds bound how long headers and a JSON body, or the rest of one that
+	// was refused, may take to arrive, StallSeconds how long the next piece of an import or a document may.
 	HeaderSeconds int `yaml:"header_seconds"`
 	BodySeconds   int `yaml:"body_seconds"`
 	StallSeconds  int `yaml:"stall_seconds"`
@@ -62,10 +62,10 @@ func (l *Limits) Validate() error {
 	return nil
 }
 
-// Body is the time limit for a JSON body.
+// Body is the time limit for a JSON body, and for what is left of any body when its answer begins.
 func (l Limits) Body() time.Duration { return seconds(l.BodySeconds) }
 
-// Stall is the time limit for the next piece of an import.
+// Stall is the time limit for the next piece of an import or a document.
 func (l Limits) Stall() time.Duration { return seconds(l.StallSeconds) }
 
 func (l Limits) write() time.Duration { return seconds(l.WriteSeconds) }

@@ -31,7 +31,7 @@ const unmatched = "unmatched"
 // most of it, but writes the path, which holds ids, into every span.
 type observer struct {
 	proxies  Proxies
-	limit    time.Duration
+	limits   Limits
 	log      *slog.Logger
 	now      func() time.Time
 	tracer   trace.Tracer
@@ -47,7 +47,7 @@ func observe(o Options, next http.Handler) (http.Handler, error) {
 		return nil, fmt.Errorf("request metric: %w", err)
 	}
 	return &observer{
-		proxies: o.Proxies, limit: o.Limits.write(), log: o.Log, now: o.Now,
+		proxies: o.Proxies, limits: o.Limits, log: o.Log, now: o.Now,
 		tracer: otel.Tracer(scope), duration: duration, failed: o.Failed, next: next,
 	}, nil
 }
@@ -61,10 +61,15 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// So that a user's report leads to the trace.
 		w.Header().Set("X-Trace-Id", sc.TraceID().String())
 	}
-	out := newWriter(w, o.limit)
+	rest := newRemainder(w, r, o.limits.Body())
+	out := newWriter(w, o.limits.write(), rest)
 	r = r.WithContext(withExchange(ctx, e))
+	if rest != nil {
+		r.Body = rest
+	}
 	defer func() {
 		broken := o.recovered(recover(), out, r)
+		out.end()
 		o.end(r, span, e, out.status, o.now().Sub(start))
 		if broken {
 			panic(http.ErrAbortHandler)

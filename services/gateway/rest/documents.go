@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"google.golang.org/grpc"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
@@ -70,30 +73,65 @@ func (d *documents) upload(w http.ResponseWriter, r *http.Request, params map[st
 		Fail(w, r, err)
 		return
 	}
-	stream, err := d.client.UploadDocument(r.Context())
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	stream, err := d.client.UploadDocument(ctx)
 	if err != nil {
 		Fail(w, r, err)
 		return
 	}
-	err = stream.Send(&recordsv1.UploadDocumentRequest{Item: &recordsv1.UploadDocumentRequest_Options{Options: options}})
-	body := reading{body: r.Body, control: http.NewResponseController(w), stall: d.stall}
+	body := &reading{body: r.Body, control: http.NewResponseController(w), stall: d.stall}
+	made, answered := new(recordsv1.Document), make(chan error, 1)
+	go func() {
+		err := stream.RecvMsg(made)
+		body.end() // what records refuses is told at once, also to a client that waits with the rest
+		answered <- err
+	}()
+	failed := sendDocument(stream, options, body)
+	if failed != nil && !body.broken() {
+		cancel() // to end in order would tell records that the document is complete
+		<-answered
+		Fail(w, r, failed)
+		return
+	}
+	err = <-answered
+	if body.broken() && r.ProtoMajor == 1 {
+		// The answer goes out before the rest of the body is in, which is then taken for a while: a client that
+		// still sends would find its connection reset, and no answer.
+		w.Header().Set("Connection", "close")
+		_ = body.control.SetReadDeadline(time.Now().Add(linger))
+	}
+	answerDocument(w, r, made, err)
+}
+
+// linger is how long the rest of a body is taken after an answer that did not wait for it.
+const linger = 5 * time.Second
+
+type documentStream = grpc.ClientStreamingClient[recordsv1.UploadDocumentRequest, recordsv1.Document]
+
+// sendDocument sends the body on to its end, or until records has ended the stream. An error is the body's.
+func sendDocument(stream documentStream, options *recordsv1.UploadDocumentOptions, body *reading) error {
+	err := stream.Send(&recordsv1.UploadDocumentRequest{Item: &recordsv1.UploadDocumentRequest_Options{Options: options}})
 	for err == nil {
 		var data []byte
 		data, err = body.next()
 		last := errors.Is(err, io.EOF)
 		if err != nil && !last {
-			Fail(w, r, err) // the stream ends with the request, and nothing is kept
-			return
+			return err
 		}
 		if len(data) > 0 {
-			err = stream.Send(&recordsv1.UploadDocumentRequest{Item: &recordsv1.UploadDocumentRequest_Chunk{Chunk: data}})
+			if err := stream.Send(&recordsv1.UploadDocumentRequest{Item: &recordsv1.UploadDocumentRequest_Chunk{Chunk: data}}); err != nil {
+				return ended(err)
+			}
 		}
 		if last {
-			break
+			return stream.CloseSend()
 		}
 	}
-	// Where records ended the stream early, the reason comes with its answer.
-	made, err := stream.CloseAndRecv()
+	return ended(err)
+}
+
+func answerDocument(w http.ResponseWriter, r *http.Request, made *recordsv1.Document, err error) {
 	if err != nil {
 		Fail(w, r, err)
 		return

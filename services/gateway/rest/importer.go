@@ -13,10 +13,6 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 )
 
-// piece is how much of a bundle is held at a time, well below the 1 MiB that a
-// chunk may have.
-const piece = 256 << 10
-
 // importer streams a bundle of any size to records and its answers back, both at once.
 type importer struct {
 	records recordsv1.RecordsServiceClient
@@ -42,7 +38,7 @@ func (i *importer) serve(w http.ResponseWriter, r *http.Request, _ map[string]st
 		return
 	}
 	query := r.URL.Query()
-	up := &upload{stream: stream, reading: reading{body: r.Body, control: control, stall: i.stall}, done: make(chan struct{})}
+	up := &upload{stream: stream, reading: &reading{body: r.Body, control: control, stall: i.stall}, done: make(chan struct{})}
 	go func() {
 		defer close(up.done)
 		up.err = up.run(&recordsv1.ImportOptions{Doctor: query.Get("doctor"), Patient: query.Get("patient")})
@@ -56,15 +52,14 @@ func (i *importer) serve(w http.ResponseWriter, r *http.Request, _ map[string]st
 	select {
 	case <-up.done:
 	default:
-		// The body must not be read after the handler returns. This ends a read that waits.
-		_ = control.SetReadDeadline(time.Now())
+		up.end() // the body must not be read after the handler returns
 		<-up.done
 	}
 }
 
 // upload sends the body in pieces.
 type upload struct {
-	reading
+	*reading
 	stream recordsv1.RecordsService_ImportBundleClient
 	// done is closed at the end; then err says what went wrong with the body.
 	done chan struct{}
@@ -99,43 +94,6 @@ func (u *upload) send(m *recordsv1.ImportBundleRequest) error { return u.stream.
 func ended(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil
-	}
-	return err
-}
-
-// reading takes a body in pieces.
-type reading struct {
-	body    io.Reader
-	control *http.ResponseController
-	stall   time.Duration
-}
-
-// next fills a piece. Each gets its own buffer, because gRPC may still use the
-// one that was sent. io.ReadFull will not do: its error for the end of the body is
-// the one with which net/http reports a body that was cut short.
-func (u *reading) next() ([]byte, error) {
-	if err := u.control.SetReadDeadline(time.Now().Add(u.stall)); err != nil {
-		return nil, readError(err)
-	}
-	buffer := make([]byte, piece)
-	n := 0
-	for n < len(buffer) {
-		m, err := u.body.Read(buffer[n:])
-		n += m
-		if errors.Is(err, io.EOF) {
-			return buffer[:n], u.rest(io.EOF)
-		}
-		if err != nil {
-			return nil, readError(err)
-		}
-	}
-	return buffer[:n], u.rest(nil)
-}
-
-// rest lifts the read deadline while the piece is sent: records may take its time.
-func (u *reading) rest(err error) error {
-	if failed := u.control.SetReadDeadline(time.Time{}); failed != nil {
-		return readError(failed)
 	}
 	return err
 }

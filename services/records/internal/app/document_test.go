@@ -154,9 +154,15 @@ func TestBrokenUploadsLeaveNothing(t *testing.T) {
 	require.NoError(t, stream.Send(&recordsv1.UploadDocumentRequest{Item: &recordsv1.UploadDocumentRequest_Options{Options: options(func(*recordsv1.UploadDocumentOptions) {})}}))
 	require.NoError(t, stream.Send(&recordsv1.UploadDocumentRequest{Item: &recordsv1.UploadDocumentRequest_Chunk{Chunk: scan(1 << 20)}}))
 	require.Eventually(t, func() bool { return len(h.sql("SELECT FROM document_pieces")) > 0 }, patience, tick)
+	before := len(h.events())
 	cancel()
 	require.Eventually(t, func() bool { return len(h.sql("SELECT FROM document_pieces"))+len(h.sql("SELECT FROM uploads")) == 0 }, patience, tick)
 	require.Empty(t, h.sql("SELECT FROM documents WHERE type <> 'Patient'"))
+	require.Eventually(t, func() bool {
+		left := h.events()[before:]
+		return len(left) == 1 && left[0].GetMethod() == recordsv1.DocumentService_UploadDocument_FullMethodName &&
+			left[0].GetOutcome() == auditv1.Outcome_OUTCOME_FAILED && left[0].GetUserId() == doctor.User.String()
+	}, patience, tick, "the event of what broke off")
 
 	// What a killed service left goes with the next upload, a day later.
 	h.tamper("INSERT INTO uploads VALUES ($1, $2, $2, now() - interval '25 hours')", h.practice, uuid.New())
