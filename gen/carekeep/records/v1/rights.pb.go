@@ -35,7 +35,8 @@ const (
 	RightsKind_RIGHTS_KIND_ACCESS      RightsKind = 1
 	// Amendment under HIPAA, rectification under UK GDPR.
 	RightsKind_RIGHTS_KIND_AMENDMENT RightsKind = 2
-	// Carried out elsewhere; this request keeps the reference.
+	// Decided by LifecycleService; this request keeps the name. An erasure that is carried out takes the request along,
+	// so what shows that it was answered is then the certificate.
 	RightsKind_RIGHTS_KIND_ERASURE     RightsKind = 3
 	RightsKind_RIGHTS_KIND_PORTABILITY RightsKind = 4
 	// An accounting of disclosures.
@@ -491,7 +492,7 @@ type RightsRequest struct {
 	Description string `protobuf:"bytes,10,opt,name=description,proto3" json:"description,omitempty"`
 	// Of an amendment: what it is about, as "Observation/{uuid}".
 	Resource string `protobuf:"bytes,11,opt,name=resource,proto3" json:"resource,omitempty"`
-	// Of an erasure: the reference of the erasure that carries it out.
+	// Of an erasure: "erasures/{uuid}", which was carried out, or refused under an exemption.
 	Erasure string      `protobuf:"bytes,12,opt,name=erasure,proto3" json:"erasure,omitempty"`
 	State   RightsState `protobuf:"varint,13,opt,name=state,proto3,enum=carekeep.records.v1.RightsState" json:"state,omitempty"`
 	// The last day for an answer, YYYY-MM-DD; while the clock stands still, what it would be if it went on now.
@@ -1717,7 +1718,8 @@ type CompleteRightsRequestRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Evidence string                 `protobuf:"bytes,2,opt,name=evidence,proto3" json:"evidence,omitempty"`
-	// Of an erasure: the reference of the erasure that was carried out.
+	// Of an erasure, and only of one, required: "erasures/{uuid}" of this patient, decided since the request came in: carried
+	// out under its certificate where the request is granted, refused under an exemption where it is refused.
 	Erasure       string `protobuf:"bytes,3,opt,name=erasure,proto3" json:"erasure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -31,7 +31,6 @@ var (
 	errUnverified  = errs.New(errs.KindPrecondition, "IDENTITY_NOT_VERIFIED", "Nothing is handed over before it is recorded by which two different methods the person's identity was verified.")
 	errMethods     = errs.New(errs.KindInvalid, "VERIFICATION_TOO_WEAK", "An identity is verified by two different methods at least.").WithField("verification.methods", "must name two different methods")
 	errNoResource  = errs.New(errs.KindInvalid, "RESOURCE_REQUIRED", "An amendment says what it is about.").WithField("rights_request.resource", "is required, as Observation/{uuid}")
-	errErasureName = errs.New(errs.KindInvalid, "ERASURE_REQUIRED", "A granted erasure is complete when it was carried out: name it.").WithField("erasure", "is required")
 	errByAmendment = errs.New(errs.KindPrecondition, "ACCEPT_BY_CONTENT", "An amendment is granted by accepting it with the new content of the resource.")
 )
 
@@ -186,8 +185,13 @@ func (r *Rights) decide(who actor, m *Request, d *recordsv1.Decision) error {
 	return nil
 }
 
-// Complete closes a request that was decided. The clock stops here: until the answer is given, it is not given in time.
+// Complete closes a request that was decided; one of type erasure names the erasure that was decided likewise.
+// The clock stops here: until the answer is given, it is not given in time.
 func (r *Rights) Complete(ctx context.Context, at Place, evidence, erasure string) (*Request, error) {
+	decided, err := r.erasure(ctx, at.Patient, erasure)
+	if err != nil {
+		return nil, err
+	}
 	return r.changeRequest(ctx, at, func(who actor, m *Request) error {
 		granted := m.GetDecision().GetGranted()
 		switch {
@@ -195,8 +199,9 @@ func (r *Rights) Complete(ctx context.Context, at Place, evidence, erasure strin
 			return errUndecided
 		case granted && m.GetVerification() == nil:
 			return errUnverified
-		case granted && m.GetKind() == recordsv1.RightsKind_RIGHTS_KIND_ERASURE && erasure == "":
-			return errErasureName
+		}
+		if err := answered(m, erasure, decided); err != nil {
+			return err
 		}
 		m.State, m.Erasure = recordsv1.RightsState_RIGHTS_STATE_COMPLETED, erasure
 		m.Completion = &recordsv1.Completion{Evidence: evidence, User: who.name(), CompleteTime: timestamppb.New(r.now())}
