@@ -29,9 +29,10 @@ const (
 	// pollEvery finds rows that no Poke told of: another replica's, or from before a crash.
 	pollEvery = time.Second
 	page      = 256
-	// gather is the least time between two looks: under load, commits of that long
-	// are published together, and each look costs a query whatever it finds.
-	gather = 20 * time.Millisecond
+	// gather is the least time between two looks: under load, commits of that long are
+	// published together, and each look costs a query whatever it finds. Nobody waits for an
+	// event to reach the log.
+	gather = 50 * time.Millisecond
 	// maxInFlight bounds what is published and not receipted, and so the memory
 	// of a relay whose audit store is away.
 	maxInFlight = 1024

@@ -87,7 +87,7 @@ func (s *Sink) Record(ctx context.Context, events ...*auditv1.Event) error {
 
 func (s *Sink) try(ctx context.Context, made []event.Event, events []*auditv1.Event) error {
 	done := make(chan error, 1)
-	err := s.appender.Submit(ctx, appender.Submission{Events: made, Done: func(err error) { done <- err }})
+	err := s.appender.Submit(ctx, appender.Submission{Events: made, Prompt: true, Done: func(err error) { done <- err }})
 	if errors.Is(err, appender.ErrStandby) {
 		return s.forward(ctx, events)
 	}
