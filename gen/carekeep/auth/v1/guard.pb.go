@@ -602,7 +602,10 @@ type FreezeUserRequest struct {
 	// "users/{uuid}".
 	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
 	// "practices/{uuid}".
-	Practice      string `protobuf:"bytes,2,opt,name=practice,proto3" json:"practice,omitempty"`
+	Practice string `protobuf:"bytes,2,opt,name=practice,proto3" json:"practice,omitempty"`
+	// What was seen, by ids that stay the same when the call is repeated: UUIDs, 100 at most. Without any the account is
+	// frozen in any case.
+	Reports       []string `protobuf:"bytes,3,rep,name=reports,proto3" json:"reports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -649,6 +652,13 @@ func (x *FreezeUserRequest) GetPractice() string {
 		return x.Practice
 	}
 	return ""
+}
+
+func (x *FreezeUserRequest) GetReports() []string {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
 }
 
 type FreezeUserResponse struct {
@@ -734,10 +744,11 @@ const file_carekeep_auth_v1_guard_proto_rawDesc = "" +
 	"\x11LiftBlockResponse\"N\n" +
 	"\x12ReportProbeRequest\x128\n" +
 	"\x06client\x18\x01 \x01(\v2\x18.carekeep.auth.v1.ClientB\x06\x92\xb5\x18\x02 \x01R\x06client\"\x15\n" +
-	"\x13ReportProbeResponse\"\xe1\x01\n" +
+	"\x13ReportProbeResponse\"\xc9\x02\n" +
 	"\x11FreezeUserRequest\x12_\n" +
 	"\x04user\x18\x01 \x01(\tBK\xbaHHrF2D^users/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\x04user\x12k\n" +
-	"\bpractice\x18\x02 \x01(\tBO\xbaHLrJ2H^practices/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\bpractice\"*\n" +
+	"\bpractice\x18\x02 \x01(\tBO\xbaHLrJ2H^practices/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\bpractice\x12f\n" +
+	"\areports\x18\x03 \x03(\tBL\xbaHI\x92\x01F\x10d\"Br@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$R\areports\"*\n" +
 	"\x12FreezeUserResponse\x12\x14\n" +
 	"\x05ended\x18\x01 \x01(\x05R\x05ended2\x99\a\n" +
 	"\fGuardService\x12\xab\x01\n" +

@@ -47,7 +47,8 @@ type GuardServiceClient interface {
 	// Lifts a block.
 	LiftBlock(ctx context.Context, in *LiftBlockRequest, opts ...grpc.CallOption) (*LiftBlockResponse, error)
 	// Freezes an account and ends its sessions, because records saw its user touch what nobody
-	// has a reason to touch. An administrator thaws it (DeviceService.ThawUser).
+	// has a reason to touch. An administrator thaws it (DeviceService.ThawUser). Reports that were
+	// carried out before change nothing, so that a call may be repeated, also after a thaw.
 	FreezeUser(ctx context.Context, in *FreezeUserRequest, opts ...grpc.CallOption) (*FreezeUserResponse, error)
 	// Says that a client asked for a path that only scanners ask for.
 	ReportProbe(ctx context.Context, in *ReportProbeRequest, opts ...grpc.CallOption) (*ReportProbeResponse, error)
@@ -150,7 +151,8 @@ type GuardServiceServer interface {
 	// Lifts a block.
 	LiftBlock(context.Context, *LiftBlockRequest) (*LiftBlockResponse, error)
 	// Freezes an account and ends its sessions, because records saw its user touch what nobody
-	// has a reason to touch. An administrator thaws it (DeviceService.ThawUser).
+	// has a reason to touch. An administrator thaws it (DeviceService.ThawUser). Reports that were
+	// carried out before change nothing, so that a call may be repeated, also after a thaw.
 	FreezeUser(context.Context, *FreezeUserRequest) (*FreezeUserResponse, error)
 	// Says that a client asked for a path that only scanners ask for.
 	ReportProbe(context.Context, *ReportProbeRequest) (*ReportProbeResponse, error)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
@@ -114,7 +115,13 @@ func (s *GuardService) FreezeUser(ctx context.Context, r *authv1.FreezeUserReque
 	if err != nil {
 		return nil, err
 	}
-	ended, err := s.Accounts.Freeze(ctx, practice, id)
+	reports := make([]uuid.UUID, len(r.GetReports()))
+	for i, report := range r.GetReports() {
+		if reports[i], err = uuid.Parse(report); err != nil {
+			return nil, invalid("reports", "must be UUIDs")
+		}
+	}
+	ended, err := s.Accounts.Freeze(ctx, practice, id, reports)
 	if err != nil {
 		return nil, err
 	}

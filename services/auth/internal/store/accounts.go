@@ -12,6 +12,13 @@ func (t *Tx) Freeze(user uuid.UUID) *Rows[uuid.UUID] {
 		WHERE id = $1 AND practice_id = $2 AND frozen IS NULL RETURNING id`, user, t.practice, t.at())
 }
 
+// Report notes what an account is frozen for. The rows are those reports that were not there before.
+func (t *Tx) Report(user uuid.UUID, reports []uuid.UUID) *Rows[uuid.UUID] {
+	return scalars[uuid.UUID](t, `INSERT INTO freeze_reports (practice_id, id, user_id, at)
+		SELECT $2, r, $1, coalesce($4::timestamptz, clock_timestamp()) FROM unnest($3::uuid[]) r ON CONFLICT DO NOTHING RETURNING id`,
+		user, t.practice, reports, t.at())
+}
+
 // Thaw ends a freeze and closes the account, so that its password has to be reset. No row: it is not frozen.
 func (t *Tx) Thaw(user uuid.UUID) *Rows[uuid.UUID] {
 	return scalars[uuid.UUID](t, `UPDATE users SET frozen = NULL, reset_due = true, closed = coalesce(closed, $3::timestamptz, clock_timestamp())

@@ -36,6 +36,7 @@ type authority struct {
 	mu     sync.Mutex
 	frozen map[string]int
 	peers  map[accessv1.Service]bool
+	calls  [][]string // the reports of each call
 }
 
 func (a *authority) FreezeUser(ctx context.Context, r *authv1.FreezeUserRequest) (*authv1.FreezeUserResponse, error) {
@@ -47,6 +48,7 @@ func (a *authority) FreezeUser(ctx context.Context, r *authv1.FreezeUserRequest)
 	defer a.mu.Unlock()
 	a.frozen[r.GetPractice()+"/"+r.GetUser()]++
 	a.peers[peer] = true
+	a.calls = append(a.calls, r.GetReports())
 	return &authv1.FreezeUserResponse{}, nil
 }
 

@@ -32,9 +32,9 @@ func WriteWatchList(b *pgx.Batch, practice uuid.UUID, w WatchList, done *bool) {
 
 // QueueFreeze notes in any unit that a user's account is to be frozen. It sets the practice, for
 // the unit may be of none.
-func QueueFreeze(b *pgx.Batch, practice, user uuid.UUID) {
-	queue(b, `SELECT set_config('carekeep.practice', $1, true)`, practice.String())
-	queue(b, `INSERT INTO freezes (practice_id, freeze_id, user_id) VALUES ($1, $2, $3)`, practice, uuid.Must(uuid.NewV7()), user)
+func QueueFreeze(b *pgx.Batch, f Freeze, id uuid.UUID) {
+	queue(b, `SELECT set_config('carekeep.practice', $1, true)`, f.Practice.String())
+	queue(b, `INSERT INTO freezes (practice_id, freeze_id, user_id) VALUES ($1, $2, $3)`, f.Practice, id, f.User)
 }
 
 // Freeze is an account that is to be frozen.
@@ -46,7 +46,26 @@ func DueFreezes(b *pgx.Batch, limit int, out *[]Freeze) {
 		`SELECT practice, person FROM due_freezes($1)`, limit)
 }
 
-// EndFreeze notes that a user's account is frozen.
-func EndFreeze(b *pgx.Batch, f Freeze) {
-	queue(b, `UPDATE freezes SET done_at = statement_timestamp() WHERE practice_id = $1 AND user_id = $2 AND done_at IS NULL`, f.Practice, f.User)
+// Reports are why an account is to be frozen.
+type Reports struct {
+	Due []uuid.UUID
+	// Stored counts those of the given ids that have committed, done or not.
+	Stored int
+}
+
+// ReadReports reads what is to be done about a user, the oldest first, and whether the given reports are there.
+func ReadReports(b *pgx.Batch, f Freeze, ids []uuid.UUID, limit int, out *Reports) {
+	*out = Reports{}
+	many(b, &out.Due, func(r pgx.Rows, id *uuid.UUID) error { return r.Scan(id) },
+		`SELECT freeze_id FROM freezes WHERE practice_id = $1 AND user_id = $2 AND done_at IS NULL ORDER BY freeze_id LIMIT $3`,
+		f.Practice, f.User, limit)
+	var found bool
+	one(b, &found, func(r pgx.Rows) error { return r.Scan(&out.Stored) },
+		`SELECT count(*) FROM freezes WHERE practice_id = $1 AND user_id = $2 AND freeze_id = ANY($3)`, f.Practice, f.User, ids)
+}
+
+// EndFreeze notes that a user's account was frozen for the reports.
+func EndFreeze(b *pgx.Batch, f Freeze, reports []uuid.UUID) {
+	queue(b, `UPDATE freezes SET done_at = statement_timestamp()
+		WHERE practice_id = $1 AND user_id = $2 AND freeze_id = ANY($3) AND done_at IS NULL`, f.Practice, f.User, reports)
 }

@@ -2,6 +2,8 @@ package watch
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,26 +30,46 @@ const (
 type Auth struct{ Conn grpc.ClientConnInterface }
 
 // Freeze implements Freezer. A user whom auth does not have needs none.
-func (a Auth) Freeze(ctx context.Context, practice, user uuid.UUID) error {
-	_, err := authv1.NewGuardServiceClient(a.Conn).FreezeUser(ctx, &authv1.FreezeUserRequest{
-		User: "users/" + user.String(), Practice: "practices/" + practice.String(),
-	})
+func (a Auth) Freeze(ctx context.Context, practice, user uuid.UUID, reports []uuid.UUID) error {
+	r := &authv1.FreezeUserRequest{User: "users/" + user.String(), Practice: "practices/" + practice.String()}
+	for _, id := range reports {
+		r.Reports = append(r.Reports, id.String())
+	}
+	_, err := authv1.NewGuardServiceClient(a.Conn).FreezeUser(ctx, r)
 	if status.Code(err) == codes.NotFound {
 		return nil
 	}
 	return err
 }
 
-// freeze has one account frozen and notes it. Where the note fails the job does both again.
-func (w *Watch) freeze(ctx context.Context, f store.Freeze) error {
-	if err := w.freezer.Freeze(ctx, f.Practice, f.User); err != nil {
-		return err
-	}
-	err := w.access.Do(ctx, pg.Unit{Practice: f.Practice, Queue: func(b *pgx.Batch) { store.EndFreeze(b, f) }})
+// errUnnoted says that an account is frozen and that this could not be noted.
+var errUnnoted = errors.New("a freeze was carried out and could not be noted")
+
+// freeze has one account frozen for what has committed about it, and notes that. Where the note fails the job
+// does both again, and auth, which knows the reports, nothing. It tells whether any of the given reports has committed.
+func (w *Watch) freeze(ctx context.Context, f store.Freeze, ids []uuid.UUID) (bool, error) {
+	var found store.Reports
+	err := w.access.Do(ctx, pg.Unit{Practice: f.Practice, Ended: true, Queue: func(b *pgx.Batch) {
+		store.ReadReports(b, f, ids, atOnce, &found)
+	}})
 	if err != nil {
-		w.wake()
+		return false, err
 	}
-	return nil
+	stored := found.Stored > 0
+	if stored {
+		w.refused.Set(f, struct{}{})
+	}
+	if len(found.Due) == 0 {
+		return stored, nil
+	}
+	if err := w.freezer.Freeze(ctx, f.Practice, f.User, found.Due); err != nil {
+		return stored, err
+	}
+	err = w.access.Do(ctx, pg.Unit{Practice: f.Practice, Ended: true, Queue: func(b *pgx.Batch) { store.EndFreeze(b, f, found.Due) }})
+	if err != nil {
+		return stored, fmt.Errorf("%w: %w", errUnnoted, err)
+	}
+	return stored, nil
 }
 
 func (w *Watch) wake() {
@@ -80,7 +102,7 @@ func (w *Watch) retry(ctx context.Context) error {
 	var failed error
 	for _, f := range due {
 		one, cancel := context.WithTimeout(ctx, freezeTime)
-		if refusal := w.freeze(one, f); refusal != nil {
+		if _, refusal := w.freeze(one, f, nil); refusal != nil {
 			failed = refusal
 		}
 		cancel()

@@ -2,8 +2,10 @@ package watch
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -23,10 +25,40 @@ const (
 
 // visit is one call on its way, with the list that its accesses are held against.
 type visit struct {
-	list    *list
-	who     store.Freeze
-	touched atomic.Bool
-	frozen  atomic.Bool
+	list *list
+	who  store.Freeze
+
+	mu sync.Mutex
+	// reports are the ids of touches that were about to commit; which of them have, the database knows.
+	reports []uuid.UUID
+	frozen  bool
+}
+
+// report notes a touch that is about to commit.
+func (v *visit) report() uuid.UUID {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	id := uuid.Must(uuid.NewV7())
+	v.reports = append(v.reports, id)
+	return id
+}
+
+// open are the reports that nothing was done about yet.
+func (v *visit) open() []uuid.UUID {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.frozen {
+		return nil
+	}
+	return slices.Clone(v.reports)
+}
+
+// close notes that the reports are dealt with; where one had committed, the account is frozen.
+func (v *visit) close(reports []uuid.UUID, frozen bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.frozen = v.frozen || frozen
+	v.reports = slices.DeleteFunc(v.reports, func(id uuid.UUID) bool { return slices.Contains(reports, id) })
 }
 
 type (
@@ -88,9 +120,9 @@ func (w *Watch) Inspect(ctx context.Context, events []*auditv1.Event, b *pgx.Bat
 		}
 		if mark&Decoy != 0 && touches(ctx, e) {
 			e.Risk, e.Reason = auditv1.Risk_RISK_CRITICAL, ReasonDecoy
-			if v.touched.Store(true); !queued {
+			if !queued {
 				queued = true
-				store.QueueFreeze(b, v.who.Practice, v.who.User)
+				store.QueueFreeze(b, v.who, v.report())
 			}
 		}
 		if v.list.broken {
@@ -122,18 +154,25 @@ var errAway = errs.New(errs.KindUnavailable, "SERVICE_UNAVAILABLE", "a service t
 
 // Leave lets an answer out (server.Options.Leave). Who touched a decoy gets one that looks like
 // any other, once auth has frozen the account; while it cannot, they get none, and the job goes on trying.
+// A touch whose commit failed freezes nobody: its answer was an error.
 func (w *Watch) Leave(ctx context.Context) error {
 	v := visitOf(ctx)
-	if v == nil || !v.touched.Load() || v.frozen.Load() {
+	if v == nil {
 		return nil
 	}
-	w.refused.Set(v.who, struct{}{})
+	reports := v.open()
+	if len(reports) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), freezeTime)
 	defer cancel()
-	if err := w.freeze(ctx, v.who); err != nil {
+	frozen, err := w.freeze(ctx, v.who, reports)
+	if err != nil {
 		w.wake()
+	}
+	if err != nil && !errors.Is(err, errUnnoted) {
 		return errAway
 	}
-	v.frozen.Store(true)
+	v.close(reports, frozen)
 	return nil
 }

@@ -32,9 +32,9 @@ const (
 // errSession is what a session answers that is over, so that the refusal says nothing else.
 var errSession = errs.New(errs.KindUnauthenticated, "SESSION_INVALID", "the session is unknown or over; sign in")
 
-// Freezer freezes a user's account; auth does.
+// Freezer freezes a user's account; auth does. Reports that were carried out before freeze nobody again.
 type Freezer interface {
-	Freeze(ctx context.Context, practice, user uuid.UUID) error
+	Freeze(ctx context.Context, practice, user uuid.UUID, reports []uuid.UUID) error
 }
 
 // Watch holds accesses against the lists of practices. Safe for concurrent use.
