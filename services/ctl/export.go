@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
 	"strings"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
@@ -30,17 +28,7 @@ func (c *exportLog) Run(ctx context.Context, t *terminal) error {
 	if c.Out == "-" {
 		return x.run(ctx, t.out)
 	}
-	file, err := os.OpenFile(c.Out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("export: %s exists: remove it or name another file", c.Out)
-	}
-	if err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	if err := errors.Join(x.run(ctx, file), file.Sync(), file.Close()); err != nil {
-		return errors.Join(err, os.Remove(c.Out))
-	}
-	return nil
+	return keep(c.Out, func(file io.Writer) error { return x.run(ctx, file) })
 }
 
 // exporter writes the stream in the format of libs/ledger, which the audit

@@ -59,6 +59,26 @@ func (t *terminal) secret(ctx context.Context, prompt string) (string, error) {
 	}
 }
 
+// ask reads a line that may be shown. An interruption ends it, and the read that still waits with the program.
+func (t *terminal) ask(ctx context.Context, prompt string) (string, error) {
+	fmt.Fprint(t.err, prompt)
+	type typed struct {
+		text string
+		err  error
+	}
+	done := make(chan typed, 1)
+	go func() {
+		text, err := t.line()
+		done <- typed{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", errors.New("interrupted")
+	case got := <-done:
+		return strings.TrimSpace(got.text), got.err
+	}
+}
+
 func (t *terminal) line() (string, error) {
 	if t.lines == nil {
 		t.lines = bufio.NewReader(t.in)

@@ -127,6 +127,18 @@ func (s *terminal) verifyAll(t *testing.T, command string) {
 	require.Contains(t, out, "the log is whole")
 }
 
+// keeps looks at what decides how long records are kept; nothing of the demonstration's is destroyed.
+func (s *terminal) keeps(t *testing.T, command string) {
+	s.as(t, seed.Admin)
+	shown := map[string]string{
+		"holds list": "REASON", "retention show": "calendar years", "retention purge --dry-run": "", "erasures list": "LAW",
+		"certificate keys": "carekeep.records/certificates+",
+	}
+	want, known := shown[strings.TrimPrefix(command, "carekeep ")]
+	require.True(t, known, command)
+	require.Contains(t, s.must(t, command), want)
+}
+
 func (s *terminal) backup(t *testing.T, command string) {
 	s.as(t, seed.Superadmin)
 	require.Contains(t, s.must(t, command), "backups/")

@@ -48,6 +48,7 @@ var rows = []row{
 	{like: `(?:\.bin/)?carekeep audit list(?: .*)?`, do: (*terminal).list},
 	{like: `(?:\.bin/)?carekeep audit export --out log\.jsonl`, do: (*terminal).export},
 	{like: `(?:\.bin/)?carekeep audit verify --key \S*verifier\.key log\.jsonl`, do: (*terminal).verify},
+	{like: `carekeep (?:holds list|retention show|retention purge --dry-run|erasures list|certificate keys)`, do: (*terminal).keeps},
 	{like: `carekeep backup create`, do: (*terminal).backup},
 	{like: `(?:\.bin/)?carekeep sign-out`, do: (*terminal).signsOut, last: true},
 }

@@ -20,6 +20,7 @@ const (
 	populationOfEntries   = 43
 	populationOfHalf      = 44
 	populationOfTerminals = 45
+	populationOfKeeping   = 47
 	populationOfLegacy    = 46
 )
 

@@ -5,6 +5,7 @@ package rest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -24,7 +25,7 @@ import (
 
 const (
 	connectTime = 15 * time.Second
-	// callTime bounds a call that is no stream; the server's own limit is 10 s.
+	// callTime bounds a call that is no stream; the server's own limit is 10 s, where Within does not say otherwise.
 	callTime = time.Minute
 	// maxAnswer bounds an answer that is no stream: a page of 500 entries is far below.
 	maxAnswer = 32 << 20
@@ -42,6 +43,8 @@ type Client struct {
 	waiting func(time.Duration)
 	// polling marks requests that nobody made by hand: they do not keep a session alive.
 	polling bool
+	// patience is how long a call may take; 0 means callTime.
+	patience time.Duration
 }
 
 // New makes a client without a session. Authority is a file with the certificates
@@ -98,11 +101,18 @@ func (c *Client) Polling() *Client {
 	return &polling
 }
 
+// Within gives a client whose calls may take as long as that, for what the server itself takes longer for.
+func (c *Client) Within(d time.Duration) *Client {
+	patient := *c
+	patient.patience = d
+	return &patient
+}
+
 // Call sends body, where it is not nil, and reads the answer into into, where it
 // is not nil. Anything but success is a *Refusal.
 func (c *Client) Call(ctx context.Context, method, path string, body, into proto.Message) error {
 	return c.patiently(ctx, func() error {
-		ctx, cancel := context.WithTimeout(ctx, callTime)
+		ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.patience, callTime))
 		defer cancel()
 		answer, err := c.send(ctx, method, path, body)
 		if err != nil {
