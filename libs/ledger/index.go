@@ -3,6 +3,8 @@ package ledger
 import (
 	"fmt"
 	"math"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,6 +22,20 @@ type Index struct {
 	Action    int16     `json:"action"`
 	Outcome   int16     `json:"outcome"`
 	EventTime time.Time `json:"event_time"`
+	// Where came after the others: nil in rows and exports from before.
+	Where *Where `json:"where,omitempty"`
+}
+
+// Where is the part of an index that says by which way something was done. Unlike
+// that of the others its text was never a condition for an event to be in the log, so what
+// cannot stand in a column is indexed as if it were not there.
+type Where struct {
+	Session uuid.UUID  `json:"session_id"` // uuid.Nil where there is none, or it is no UUID
+	Device  uuid.UUID  `json:"device_id"`  // likewise
+	Address netip.Addr `json:"address"`    // the zero Addr where there is none; without zone, IPv4 as such
+	Risk    int16      `json:"risk"`
+	Service int16      `json:"service"`
+	Method  string     `json:"method"` // "" where it is longer than 128 bytes or not visible ASCII
 }
 
 // IndexOf derives the index of an event. An error says what is wrong with the
@@ -63,7 +79,33 @@ func IndexOf(e *auditv1.Event) (Index, error) {
 	if r := e.GetRisk(); r < auditv1.Risk_RISK_LOW || r > auditv1.Risk_RISK_CRITICAL {
 		return Index{}, fmt.Errorf("risk %d is none of the four levels", r)
 	}
+	x.Where = whereOf(e)
 	return x, nil
+}
+
+const maxMethod = 128
+
+func whereOf(e *auditv1.Event) *Where {
+	w := &Where{Session: idOrNil(e.GetSessionId()), Device: idOrNil(e.GetDeviceId()), Risk: int16(e.GetRisk())}
+	if s := e.GetService(); s >= 0 && s <= math.MaxInt16 {
+		w.Service = int16(s)
+	}
+	if at, err := netip.ParseAddr(e.GetAddress()); err == nil {
+		w.Address = at.Unmap().WithZone("")
+	}
+	hidden := func(c rune) bool { return c <= ' ' || c > '~' }
+	if m := e.GetMethod(); len(m) <= maxMethod && !strings.ContainsFunc(m, hidden) {
+		w.Method = m
+	}
+	return w
+}
+
+func idOrNil(text string) uuid.UUID {
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return uuid.Nil
+	}
+	return id
 }
 
 // differs names the first column in which the stored index is not what the event says.
@@ -83,6 +125,26 @@ func (x Index) differs(stored Index) (string, bool) {
 		return "outcome", true
 	case !x.EventTime.Equal(stored.EventTime):
 		return "event_time", true
+	case stored.Where == nil:
+		return "", false // from before these columns; whoever filters asks the event
+	}
+	return x.Where.differs(*stored.Where)
+}
+
+func (w Where) differs(stored Where) (string, bool) {
+	switch {
+	case w.Session != stored.Session:
+		return "session_id", true
+	case w.Device != stored.Device:
+		return "device_id", true
+	case w.Address != stored.Address:
+		return "address", true
+	case w.Risk != stored.Risk:
+		return "risk", true
+	case w.Service != stored.Service:
+		return "service", true
+	case w.Method != stored.Method:
+		return "method", true
 	}
 	return "", false
 }

@@ -54,6 +54,12 @@ func TestDMD08_TamperingBehindTheServiceIsFoundAndNamed(t *testing.T) {
 			[]string{"UPDATE entries SET practice_id = '" + practiceB.String() + "' WHERE seq = 77"}, ledger.IndexAltered, "entry 77:"},
 		"an entry hidden from its patient's list": {
 			[]string{"UPDATE entries SET patient_id = '" + practiceB.String() + "' WHERE seq = 78"}, ledger.IndexAltered, "entry 78:"},
+		"an entry hidden from its session's list": {
+			[]string{"UPDATE entries SET session_id = '" + practiceB.String() + "' WHERE seq = 79"}, ledger.IndexAltered, "entry 79: INDEX_ALTERED: column session_id"},
+		"an address": {
+			[]string{"UPDATE entries SET address = '203.0.113.1' WHERE seq = 80"}, ledger.IndexAltered, "entry 80: INDEX_ALTERED: column address"},
+		"a risk": {
+			[]string{"UPDATE entries SET risk = 4 WHERE seq = 81"}, ledger.IndexAltered, "entry 81: INDEX_ALTERED: column risk"},
 		"an append time": {
 			[]string{"UPDATE entries SET append_time = append_time - interval '1 hour' WHERE seq = 333"}, ledger.IndexAltered, "entry 333:"},
 		"an entry deleted": {

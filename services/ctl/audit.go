@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,8 +38,10 @@ func enumOf(values map[string]int32, names map[int32]string, prefix, text string
 		return value, nil
 	}
 	var known []string
-	for i := int32(1); int(i) < len(names); i++ {
-		known = append(known, strings.TrimPrefix(names[i], prefix))
+	for _, number := range slices.Sorted(maps.Keys(names)) { // which have gaps
+		if number != 0 {
+			known = append(known, strings.TrimPrefix(names[number], prefix))
+		}
 	}
 	return 0, fmt.Errorf("%q is none of %s", text, strings.Join(known, ", "))
 }

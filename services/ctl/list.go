@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 )
 
@@ -17,14 +16,11 @@ const largestPage = 500
 
 type listEntries struct {
 	kept
-	Patient string `placeholder:"ID" help:"Only entries about this patient."`
-	User    string `placeholder:"ID" help:"Only entries of this user."`
-	Action  string `placeholder:"NAME" help:"Only this action, as READ."`
-	Outcome string `placeholder:"NAME" help:"Only this outcome: OK, DENIED or FAILED."`
-	From    string `placeholder:"TIME" help:"Only entries since then: a time, a date in UTC, or how long ago, as 36h."`
-	To      string `placeholder:"TIME" help:"Only entries before then."`
-	Limit   int    `default:"100" help:"How many entries at most; 0 for all."`
-	Long    bool   `short:"l" help:"Number and full time in front of each line."`
+	filters
+	From  string `placeholder:"TIME" help:"Only entries since then: a time, a date in UTC, or how long ago, as 36h."`
+	To    string `placeholder:"TIME" help:"Only entries before then."`
+	Limit int    `default:"100" help:"How many entries at most; 0 for all."`
+	Long  bool   `short:"l" help:"Number and full time in front of each line."`
 }
 
 // Run prints page after page.
@@ -72,28 +68,14 @@ func (c *listEntries) request(now time.Time) (*auditv1.ListEntriesRequest, error
 	if c.Limit < 0 {
 		return nil, fmt.Errorf("--limit: %d is negative; 0 is for all", c.Limit)
 	}
-	r := &auditv1.ListEntriesRequest{}
-	for _, id := range []struct {
-		flag, collection, text string
-		into                   *string
-	}{{"--patient", "patients", c.Patient, &r.PatientId}, {"--user", "users", c.User, &r.UserId}} {
-		if id.text == "" {
-			continue
-		}
-		var err error
-		if *id.into, err = idOf(id.collection, id.text); err != nil {
-			return nil, fmt.Errorf("%s: %w", id.flag, err)
-		}
-	}
-	action, err := enumOf(accessv1.Action_value, accessv1.Action_name, "ACTION_", c.Action)
+	f, err := c.read()
 	if err != nil {
-		return nil, fmt.Errorf("--action: %w", err)
+		return nil, err
 	}
-	outcome, err := enumOf(auditv1.Outcome_value, auditv1.Outcome_name, "OUTCOME_", c.Outcome)
-	if err != nil {
-		return nil, fmt.Errorf("--outcome: %w", err)
+	r := &auditv1.ListEntriesRequest{
+		PatientId: f.Patient, UserId: f.User, SessionId: f.Session, DeviceId: f.Device, Address: f.Address,
+		Action: f.action, Outcome: f.outcome, MinRisk: f.risk, Service: f.service, Method: f.Method,
 	}
-	r.Action, r.Outcome = accessv1.Action(action), auditv1.Outcome(outcome)
 	for _, at := range []struct {
 		flag, text string
 		into       **timestamppb.Timestamp

@@ -73,9 +73,17 @@ func TestListFilters(t *testing.T) {
 	g := signedIn(t)
 	asked := g.serveEntries(t, 1)
 	got := g.run(t, "", "audit", "list", "--patient", "patients/"+someID, "--user", strings.ToUpper(someID),
-		"--action", "sign-in", "--outcome", "denied", "--from", "2026-11-21", "--to", "2026-11-21T13:00:00+01:00")
+		"--action", "sign-in", "--outcome", "denied", "--from", "2026-11-21", "--to", "2026-11-21T13:00:00+01:00",
+		"--by-session", someID, "--device", "devices/"+someID, "--address", "192.0.2.0/24", "--risk", "high", "--service", "auth",
+		"--method", "/carekeep.auth.v1.AuthService/SignIn")
 	require.Zero(t, got.code, got.err)
 	r := (*asked)[0]
+	require.Equal(t, someID, r.GetSessionId())
+	require.Equal(t, someID, r.GetDeviceId())
+	require.Equal(t, "192.0.2.0/24", r.GetAddress())
+	require.Equal(t, auditv1.Risk_RISK_HIGH, r.GetMinRisk())
+	require.Equal(t, accessv1.Service_SERVICE_AUTH, r.GetService())
+	require.Equal(t, "/carekeep.auth.v1.AuthService/SignIn", r.GetMethod())
 	require.Equal(t, someID, r.GetPatientId())
 	require.Equal(t, someID, r.GetUserId())
 	require.Equal(t, accessv1.Action_ACTION_SIGN_IN, r.GetAction())
@@ -92,6 +100,7 @@ func TestListFilters(t *testing.T) {
 		"--action: \"peek\" is none of READ":       {"--action", "peek"},
 		"--outcome: \"good\" is none of OK":        {"--outcome", "good"},
 		"--from: a time is like":                   {"--from", "yesterday"},
+		"--risk: \"odd\" is none of LOW, MEDIUM":   {"--risk", "odd"},
 		"--limit: -1 is negative":                  {"--limit=-1"},
 	} {
 		got := g.run(t, "", append([]string{"audit", "list"}, args...)...)

@@ -129,13 +129,23 @@ type ListEntriesRequest struct {
 	// At most 500; 0 means 100.
 	PageSize  int32  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Filters; an empty one matches everything.
-	PatientId     string                 `protobuf:"bytes,3,opt,name=patient_id,json=patientId,proto3" json:"patient_id,omitempty"`
-	UserId        string                 `protobuf:"bytes,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Action        v1.Action              `protobuf:"varint,5,opt,name=action,proto3,enum=carekeep.access.v1.Action" json:"action,omitempty"`
-	Outcome       Outcome                `protobuf:"varint,6,opt,name=outcome,proto3,enum=carekeep.audit.v1.Outcome" json:"outcome,omitempty"`
-	FromTime      *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
-	ToTime        *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	// Filters, in any combination; an empty one matches everything.
+	PatientId string                 `protobuf:"bytes,3,opt,name=patient_id,json=patientId,proto3" json:"patient_id,omitempty"`
+	UserId    string                 `protobuf:"bytes,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Action    v1.Action              `protobuf:"varint,5,opt,name=action,proto3,enum=carekeep.access.v1.Action" json:"action,omitempty"`
+	Outcome   Outcome                `protobuf:"varint,6,opt,name=outcome,proto3,enum=carekeep.audit.v1.Outcome" json:"outcome,omitempty"`
+	FromTime  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	ToTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	SessionId string                 `protobuf:"bytes,9,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	DeviceId  string                 `protobuf:"bytes,10,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// An address, or a network such as 192.0.2.0/24; takes PERMISSION_AUDIT_ADDRESSES_READ.
+	Address string `protobuf:"bytes,11,opt,name=address,proto3" json:"address,omitempty"`
+	// This risk or a higher one.
+	MinRisk Risk `protobuf:"varint,12,opt,name=min_risk,json=minRisk,proto3,enum=carekeep.audit.v1.Risk" json:"min_risk,omitempty"`
+	// The service that recorded the event.
+	Service v1.Service `protobuf:"varint,13,opt,name=service,proto3,enum=carekeep.access.v1.Service" json:"service,omitempty"`
+	// The full RPC name, as /carekeep.records.v1.RecordsService/GetPatient.
+	Method        string `protobuf:"bytes,14,opt,name=method,proto3" json:"method,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,6 +234,48 @@ func (x *ListEntriesRequest) GetToTime() *timestamppb.Timestamp {
 		return x.ToTime
 	}
 	return nil
+}
+
+func (x *ListEntriesRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *ListEntriesRequest) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *ListEntriesRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ListEntriesRequest) GetMinRisk() Risk {
+	if x != nil {
+		return x.MinRisk
+	}
+	return Risk_RISK_UNSPECIFIED
+}
+
+func (x *ListEntriesRequest) GetService() v1.Service {
+	if x != nil {
+		return x.Service
+	}
+	return v1.Service(0)
+}
+
+func (x *ListEntriesRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
 }
 
 type ListEntriesResponse struct {
@@ -1056,7 +1108,7 @@ const file_carekeep_audit_v1_audit_proto_rawDesc = "" +
 	"appendTime\x12'\n" +
 	"\vevent_bytes\x18\x06 \x01(\fB\x06\x92\xb5\x18\x02\x10zR\n" +
 	"eventBytes\x12\x1a\n" +
-	"\x04salt\x18\a \x01(\fB\x06\x92\xb5\x18\x02\x10zR\x04salt\"\xa4\x03\n" +
+	"\x04salt\x18\a \x01(\fB\x06\x92\xb5\x18\x02\x10zR\x04salt\"\xbe\x05\n" +
 	"\x12ListEntriesRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
@@ -1068,7 +1120,15 @@ const file_carekeep_audit_v1_audit_proto_rawDesc = "" +
 	"\x06action\x18\x05 \x01(\x0e2\x1a.carekeep.access.v1.ActionB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06action\x12>\n" +
 	"\aoutcome\x18\x06 \x01(\x0e2\x1a.carekeep.audit.v1.OutcomeB\b\xbaH\x05\x82\x01\x02\x10\x01R\aoutcome\x127\n" +
 	"\tfrom_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bfromTime\x123\n" +
-	"\ato_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\"q\n" +
+	"\ato_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\x12*\n" +
+	"\n" +
+	"session_id\x18\t \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tsessionId\x12(\n" +
+	"\tdevice_id\x18\n" +
+	" \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\bdeviceId\x12!\n" +
+	"\aaddress\x18\v \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\x12<\n" +
+	"\bmin_risk\x18\f \x01(\x0e2\x17.carekeep.audit.v1.RiskB\b\xbaH\x05\x82\x01\x02\x10\x01R\aminRisk\x12?\n" +
+	"\aservice\x18\r \x01(\x0e2\x1b.carekeep.access.v1.ServiceB\b\xbaH\x05\x82\x01\x02\x10\x01R\aservice\x12 \n" +
+	"\x06method\x18\x0e \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06method\"q\n" +
 	"\x13ListEntriesResponse\x122\n" +
 	"\aentries\x18\x01 \x03(\v2\x18.carekeep.audit.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\",\n" +
@@ -1182,6 +1242,7 @@ var file_carekeep_audit_v1_audit_proto_goTypes = []any{
 	(v1.Action)(0),                     // 18: carekeep.access.v1.Action
 	(Outcome)(0),                       // 19: carekeep.audit.v1.Outcome
 	(Risk)(0),                          // 20: carekeep.audit.v1.Risk
+	(v1.Service)(0),                    // 21: carekeep.access.v1.Service
 }
 var file_carekeep_audit_v1_audit_proto_depIdxs = []int32{
 	16, // 0: carekeep.audit.v1.Entry.event:type_name -> carekeep.audit.v1.Event
@@ -1190,31 +1251,33 @@ var file_carekeep_audit_v1_audit_proto_depIdxs = []int32{
 	19, // 3: carekeep.audit.v1.ListEntriesRequest.outcome:type_name -> carekeep.audit.v1.Outcome
 	17, // 4: carekeep.audit.v1.ListEntriesRequest.from_time:type_name -> google.protobuf.Timestamp
 	17, // 5: carekeep.audit.v1.ListEntriesRequest.to_time:type_name -> google.protobuf.Timestamp
-	0,  // 6: carekeep.audit.v1.ListEntriesResponse.entries:type_name -> carekeep.audit.v1.Entry
-	5,  // 7: carekeep.audit.v1.InclusionProof.checkpoint:type_name -> carekeep.audit.v1.Checkpoint
-	12, // 8: carekeep.audit.v1.ExportResponse.entry:type_name -> carekeep.audit.v1.ExportedEntry
-	15, // 9: carekeep.audit.v1.ListAlertsResponse.alerts:type_name -> carekeep.audit.v1.Alert
-	20, // 10: carekeep.audit.v1.Alert.risk:type_name -> carekeep.audit.v1.Risk
-	17, // 11: carekeep.audit.v1.Alert.create_time:type_name -> google.protobuf.Timestamp
-	1,  // 12: carekeep.audit.v1.AuditService.ListEntries:input_type -> carekeep.audit.v1.ListEntriesRequest
-	3,  // 13: carekeep.audit.v1.AuditService.GetEntry:input_type -> carekeep.audit.v1.GetEntryRequest
-	4,  // 14: carekeep.audit.v1.AuditService.GetCheckpoint:input_type -> carekeep.audit.v1.GetCheckpointRequest
-	6,  // 15: carekeep.audit.v1.AuditService.GetInclusionProof:input_type -> carekeep.audit.v1.GetInclusionProofRequest
-	8,  // 16: carekeep.audit.v1.AuditService.GetConsistencyProof:input_type -> carekeep.audit.v1.GetConsistencyProofRequest
-	10, // 17: carekeep.audit.v1.AuditService.Export:input_type -> carekeep.audit.v1.ExportRequest
-	13, // 18: carekeep.audit.v1.AuditService.ListAlerts:input_type -> carekeep.audit.v1.ListAlertsRequest
-	2,  // 19: carekeep.audit.v1.AuditService.ListEntries:output_type -> carekeep.audit.v1.ListEntriesResponse
-	0,  // 20: carekeep.audit.v1.AuditService.GetEntry:output_type -> carekeep.audit.v1.Entry
-	5,  // 21: carekeep.audit.v1.AuditService.GetCheckpoint:output_type -> carekeep.audit.v1.Checkpoint
-	7,  // 22: carekeep.audit.v1.AuditService.GetInclusionProof:output_type -> carekeep.audit.v1.InclusionProof
-	9,  // 23: carekeep.audit.v1.AuditService.GetConsistencyProof:output_type -> carekeep.audit.v1.ConsistencyProof
-	11, // 24: carekeep.audit.v1.AuditService.Export:output_type -> carekeep.audit.v1.ExportResponse
-	14, // 25: carekeep.audit.v1.AuditService.ListAlerts:output_type -> carekeep.audit.v1.ListAlertsResponse
-	19, // [19:26] is the sub-list for method output_type
-	12, // [12:19] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	20, // 6: carekeep.audit.v1.ListEntriesRequest.min_risk:type_name -> carekeep.audit.v1.Risk
+	21, // 7: carekeep.audit.v1.ListEntriesRequest.service:type_name -> carekeep.access.v1.Service
+	0,  // 8: carekeep.audit.v1.ListEntriesResponse.entries:type_name -> carekeep.audit.v1.Entry
+	5,  // 9: carekeep.audit.v1.InclusionProof.checkpoint:type_name -> carekeep.audit.v1.Checkpoint
+	12, // 10: carekeep.audit.v1.ExportResponse.entry:type_name -> carekeep.audit.v1.ExportedEntry
+	15, // 11: carekeep.audit.v1.ListAlertsResponse.alerts:type_name -> carekeep.audit.v1.Alert
+	20, // 12: carekeep.audit.v1.Alert.risk:type_name -> carekeep.audit.v1.Risk
+	17, // 13: carekeep.audit.v1.Alert.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 14: carekeep.audit.v1.AuditService.ListEntries:input_type -> carekeep.audit.v1.ListEntriesRequest
+	3,  // 15: carekeep.audit.v1.AuditService.GetEntry:input_type -> carekeep.audit.v1.GetEntryRequest
+	4,  // 16: carekeep.audit.v1.AuditService.GetCheckpoint:input_type -> carekeep.audit.v1.GetCheckpointRequest
+	6,  // 17: carekeep.audit.v1.AuditService.GetInclusionProof:input_type -> carekeep.audit.v1.GetInclusionProofRequest
+	8,  // 18: carekeep.audit.v1.AuditService.GetConsistencyProof:input_type -> carekeep.audit.v1.GetConsistencyProofRequest
+	10, // 19: carekeep.audit.v1.AuditService.Export:input_type -> carekeep.audit.v1.ExportRequest
+	13, // 20: carekeep.audit.v1.AuditService.ListAlerts:input_type -> carekeep.audit.v1.ListAlertsRequest
+	2,  // 21: carekeep.audit.v1.AuditService.ListEntries:output_type -> carekeep.audit.v1.ListEntriesResponse
+	0,  // 22: carekeep.audit.v1.AuditService.GetEntry:output_type -> carekeep.audit.v1.Entry
+	5,  // 23: carekeep.audit.v1.AuditService.GetCheckpoint:output_type -> carekeep.audit.v1.Checkpoint
+	7,  // 24: carekeep.audit.v1.AuditService.GetInclusionProof:output_type -> carekeep.audit.v1.InclusionProof
+	9,  // 25: carekeep.audit.v1.AuditService.GetConsistencyProof:output_type -> carekeep.audit.v1.ConsistencyProof
+	11, // 26: carekeep.audit.v1.AuditService.Export:output_type -> carekeep.audit.v1.ExportResponse
+	14, // 27: carekeep.audit.v1.AuditService.ListAlerts:output_type -> carekeep.audit.v1.ListAlertsResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_audit_v1_audit_proto_init() }

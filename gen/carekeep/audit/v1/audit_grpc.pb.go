@@ -36,7 +36,9 @@ const (
 // RFC 6962 Merkle tree with signed checkpoints. Events arrive by the broker,
 // never by an RPC, so no caller can write what did not happen.
 type AuditServiceClient interface {
-	// Lists the entries of the caller's practice, newest first.
+	// Lists the entries of the caller's practice, newest first. A request looks at a bounded
+	// number of entries: with filters that match few, a page may be short or empty and still
+	// have a next_page_token.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
 	// Gets one entry of the caller's practice.
 	GetEntry(ctx context.Context, in *GetEntryRequest, opts ...grpc.CallOption) (*Entry, error)
@@ -150,7 +152,9 @@ func (c *auditServiceClient) ListAlerts(ctx context.Context, in *ListAlertsReque
 // RFC 6962 Merkle tree with signed checkpoints. Events arrive by the broker,
 // never by an RPC, so no caller can write what did not happen.
 type AuditServiceServer interface {
-	// Lists the entries of the caller's practice, newest first.
+	// Lists the entries of the caller's practice, newest first. A request looks at a bounded
+	// number of entries: with filters that match few, a page may be short or empty and still
+	// have a next_page_token.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
 	// Gets one entry of the caller's practice.
 	GetEntry(context.Context, *GetEntryRequest) (*Entry, error)

@@ -21,7 +21,7 @@ import (
 
 // Log is what the handlers read.
 type Log interface {
-	List(ctx context.Context, practice uuid.UUID, f store.Filter, before int64, limit int) ([]ledger.Entry, error)
+	List(ctx context.Context, practice uuid.UUID, f store.Filter, before int64, limit int) ([]ledger.Entry, int64, error)
 	Get(ctx context.Context, practice uuid.UUID, seq int64) (ledger.Entry, error)
 	Alerts(ctx context.Context, practice uuid.UUID, after store.AlertKey, limit int) ([]store.AlertRow, error)
 	Checkpoint(ctx context.Context, atLeast int64) (string, error)

@@ -2,13 +2,10 @@ package api
 
 import (
 	"context"
-	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
-	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 )
@@ -28,7 +25,7 @@ func (s *Service) ListEntries(ctx context.Context, req *auditv1.ListEntriesReque
 	if err != nil {
 		return nil, err
 	}
-	f, err := filter(req)
+	f, err := filter(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -36,15 +33,13 @@ func (s *Service) ListEntries(ctx context.Context, req *auditv1.ListEntriesReque
 	if err != nil {
 		return nil, err
 	}
-	size := pageSize(req.GetPageSize())
-	entries, err := s.log.List(ctx, own, f, from.Seq, size+1)
+	entries, before, err := s.log.List(ctx, own, f, from.Seq, pageSize(req.GetPageSize()))
 	if err != nil {
 		return nil, err
 	}
 	out := &auditv1.ListEntriesResponse{}
-	if len(entries) > size {
-		entries = entries[:size]
-		out.NextPageToken = writeToken(store.AlertKey{Seq: entries[size-1].Seq}, fingerprint(req))
+	if before > 0 {
+		out.NextPageToken = writeToken(store.AlertKey{Seq: before}, fingerprint(req))
 	}
 	for _, e := range entries {
 		shown, err := describe(e)
@@ -54,44 +49,6 @@ func (s *Service) ListEntries(ctx context.Context, req *auditv1.ListEntriesReque
 		out.Entries = append(out.Entries, shown)
 	}
 	return out, nil
-}
-
-// filter reads what protovalidate has checked, apart from the times.
-func filter(req *auditv1.ListEntriesRequest) (store.Filter, error) {
-	f := store.Filter{Action: int16(req.GetAction()), Outcome: int16(req.GetOutcome())}
-	for _, id := range []struct {
-		field, text string
-		into        *uuid.UUID
-	}{{"patient_id", req.GetPatientId(), &f.Patient}, {"user_id", req.GetUserId(), &f.User}} {
-		if id.text == "" {
-			continue
-		}
-		var err error
-		if *id.into, err = uuid.Parse(id.text); err != nil {
-			return f, invalid(id.field, "must be a UUID")
-		}
-	}
-	for _, at := range []struct {
-		field string
-		value *timestamppb.Timestamp
-		into  *time.Time
-	}{{"from_time", req.GetFromTime(), &f.From}, {"to_time", req.GetToTime(), &f.To}} {
-		if at.value == nil {
-			continue
-		}
-		if at.value.CheckValid() != nil {
-			return f, invalid(at.field, "must be a time between the years 1 and 9999")
-		}
-		*at.into = at.value.AsTime()
-	}
-	if !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To) {
-		return f, invalid("to_time", "must be after from_time")
-	}
-	return f, nil
-}
-
-func invalid(field, description string) error {
-	return errs.New(errs.KindInvalid, "REQUEST_INVALID", "the request is not valid").WithField(field, description)
 }
 
 // ListAlerts implements AuditService.

@@ -159,27 +159,3 @@ func Append(ctx context.Context, conn Queryer, g *Group) error {
 	}
 	return nil
 }
-
-// queueEntries inserts all rows by one statement: an array for each column costs
-// far less than a statement for each row. (COPY is not allowed under row-level security.)
-func queueEntries(b *pgx.Batch, entries []ledger.Entry) {
-	n := len(entries)
-	seqs := make([]int64, n)
-	eventTimes, appendTimes := make([]time.Time, n), make([]time.Time, n)
-	ids, practices, users, patients := make([][16]byte, n), make([][16]byte, n), make([][16]byte, n), make([][16]byte, n)
-	actions, outcomes := make([]int16, n), make([]int16, n)
-	salts, events, leaves := make([][]byte, n), make([][]byte, n), make([][]byte, n)
-	for i := range entries {
-		e := &entries[i]
-		seqs[i], ids[i] = e.Seq, e.Index.EventID
-		practices[i], users[i], patients[i] = e.Index.Practice, e.Index.User, e.Index.Patient
-		actions[i], outcomes[i] = e.Index.Action, e.Index.Outcome
-		eventTimes[i], appendTimes[i] = e.Index.EventTime, *e.AppendTime
-		salts[i], events[i], leaves[i] = e.Salt, e.Event, e.Leaf[:]
-	}
-	b.Queue(`
-		INSERT INTO entries (seq, event_id, practice_id, user_id, patient_id, action, outcome, event_time, append_time, salt, event, leaf_hash)
-		SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[], $7::smallint[],
-			$8::timestamptz[], $9::timestamptz[], $10::bytea[], $11::bytea[], $12::bytea[])`,
-		seqs, ids, practices, users, patients, actions, outcomes, eventTimes, appendTimes, salts, events, leaves)
-}

@@ -3,9 +3,7 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -13,49 +11,6 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/ledger"
 )
-
-// Filter narrows a list of entries; zero values match everything.
-type Filter struct {
-	Patient, User   uuid.UUID
-	Action, Outcome int16
-	From, To        time.Time // of the event; To is exclusive
-}
-
-// List returns at most limit entries of a practice, newest first, that come before
-// entry number before (0 or less for no bound).
-func (s *Store) List(ctx context.Context, practice uuid.UUID, f Filter, before int64, limit int) ([]ledger.Entry, error) {
-	where, args := []string{"practice_id = $1"}, []any{practice}
-	and := func(condition string, arg any) {
-		args = append(args, arg)
-		where = append(where, fmt.Sprintf(condition, len(args)))
-	}
-	if before > 0 {
-		and("seq < $%d", before)
-	}
-	if f.Patient != uuid.Nil {
-		and("patient_id = $%d", f.Patient)
-	}
-	if f.User != uuid.Nil {
-		and("user_id = $%d", f.User)
-	}
-	if f.Action != 0 {
-		and("action = $%d", f.Action)
-	}
-	if f.Outcome != 0 {
-		and("outcome = $%d", f.Outcome)
-	}
-	if !f.From.IsZero() {
-		and("event_time >= $%d", f.From)
-	}
-	if !f.To.IsZero() {
-		and("event_time < $%d", f.To)
-	}
-	args = append(args, limit)
-	sql := fmt.Sprintf("SELECT %s FROM entries WHERE %s ORDER BY seq DESC LIMIT $%d",
-		entryColumns, strings.Join(where, " AND "), len(args))
-	entries, err := readAs(ctx, s.pool, practice, scanEntry, sql, args...)
-	return entries, failed("list entries", err)
-}
 
 // Get returns one entry of a practice. Another practice's entry is not found, like
 // one that does not exist.
@@ -101,15 +56,13 @@ func (s *Store) Alerts(ctx context.Context, practice uuid.UUID, after AlertKey, 
 
 func scanAlert(row pgx.CollectableRow) (AlertRow, error) {
 	var a AlertRow
-	var x ledger.Index
-	var leaf []byte
-	e := &a.Entry
-	e.Index, e.AppendTime = &x, new(time.Time)
-	err := row.Scan(&a.Reason, &a.Risk, &a.Time, &e.Seq, &x.EventID, &x.Practice, &x.User, &x.Patient, &x.Action, &x.Outcome,
-		&x.EventTime, e.AppendTime, &e.Salt, &e.Event, &leaf)
-	copy(e.Leaf[:], leaf)
-	a.Seq, a.Practice, a.Time = e.Seq, x.Practice, a.Time.UTC()
-	return a, err
+	var r entryRow
+	if err := row.Scan(append([]any{&a.Reason, &a.Risk, &a.Time}, r.targets()...)...); err != nil {
+		return a, err
+	}
+	a.Entry = r.entry()
+	a.Seq, a.Practice, a.Time = a.Entry.Seq, r.x.Practice, a.Time.UTC()
+	return a, nil
 }
 
 // Checkpoint returns the smallest checkpoint, signed, that covers atLeast entries; the

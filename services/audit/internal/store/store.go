@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/carekeep/carekeep/libs/errs"
-	"github.com/carekeep/carekeep/libs/ledger"
 )
 
 // Store reads the log for callers, each query under one practice.
@@ -83,23 +82,4 @@ func transient(code string) bool {
 		return true
 	}
 	return false
-}
-
-const entryColumns = "seq, event_id, practice_id, user_id, patient_id, action, outcome, event_time, append_time, salt, event, leaf_hash"
-
-// scanEntry reads entryColumns.
-func scanEntry(row pgx.CollectableRow) (ledger.Entry, error) {
-	var e ledger.Entry
-	var x ledger.Index
-	var appended time.Time
-	var leaf []byte
-	err := row.Scan(&e.Seq, &x.EventID, &x.Practice, &x.User, &x.Patient, &x.Action, &x.Outcome, &x.EventTime, &appended, &e.Salt, &e.Event, &leaf)
-	if err != nil {
-		return ledger.Entry{}, err
-	}
-	// A leaf of another length cannot be stored; should a superuser have done it, the hash simply differs.
-	copy(e.Leaf[:], leaf)
-	x.EventTime, appended = x.EventTime.UTC(), appended.UTC()
-	e.Index, e.AppendTime = &x, &appended
-	return e, nil
 }
