@@ -13,6 +13,7 @@ import (
 type sample struct {
 	perSecond float64
 	p50, p99  time.Duration
+	cpu       time.Duration // of all processes, for each operation
 }
 
 // closedLoop keeps the given number of clients busy for a while: each sends its
@@ -23,7 +24,7 @@ func closedLoop(ctx context.Context, clients int, length time.Duration, op func(
 	var wg sync.WaitGroup
 	var stop atomic.Bool
 	times := make([][]time.Duration, clients)
-	begin := time.Now()
+	begin, cpu := time.Now(), cpuTime()
 	for client := range clients {
 		wg.Go(func() {
 			for n := 0; !stop.Load(); n++ {
@@ -43,7 +44,7 @@ func closedLoop(ctx context.Context, clients int, length time.Duration, op func(
 	}
 	stop.Store(true)
 	wg.Wait()
-	took := time.Since(begin)
+	took, cpu := time.Since(begin), cpuTime()-cpu
 	if err := context.Cause(ctx); err != nil {
 		return sample{}, err
 	}
@@ -53,6 +54,7 @@ func closedLoop(ctx context.Context, clients int, length time.Duration, op func(
 		perSecond: float64(len(all)) / took.Seconds(),
 		p50:       all[len(all)/2],
 		p99:       all[len(all)*99/100],
+		cpu:       cpu / time.Duration(len(all)),
 	}, nil
 }
 

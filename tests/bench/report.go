@@ -33,5 +33,5 @@ func header(w io.Writer) {
 }
 
 func latency(s sample) string {
-	return fmt.Sprintf("p50 %s, p99 %s", s.p50.Round(10*time.Microsecond), s.p99.Round(10*time.Microsecond))
+	return fmt.Sprintf("p50 %s, p99 %s, %s of processor", s.p50.Round(10*time.Microsecond), s.p99.Round(10*time.Microsecond), s.cpu.Round(time.Microsecond))
 }
