@@ -42,6 +42,7 @@ type fixture struct {
 	receipts atomic.Bool
 	mu       sync.Mutex
 	got      []*nats.Msg
+	unread   [][]byte       // messages that are no batches
 	seen     map[string]int // event id: how often
 }
 
@@ -110,17 +111,21 @@ func (f *fixture) consume() {
 
 func (f *fixture) take(msg jetstream.Msg) {
 	var batch auditv1.Batch
-	if err := proto.Unmarshal(msg.Data(), &batch); err != nil {
-		f.t.Error(err)
-	}
 	f.mu.Lock()
+	if proto.Unmarshal(msg.Data(), &batch) != nil {
+		f.unread = append(f.unread, msg.Data())
+	}
 	f.got = append(f.got, &nats.Msg{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()})
 	for _, e := range batch.GetEvents() {
 		f.seen[e.GetEventId()]++
 	}
 	f.mu.Unlock()
 	if f.receipts.Load() {
-		f.sendReceipt(outbox.ServiceOf(msg.Subject()), uuid.MustParse(msg.Headers().Get(jetstream.MsgIDHeader)))
+		rows, err := outbox.RowsOf(msg.Headers())
+		if err != nil {
+			f.t.Error(err)
+		}
+		f.sendReceipt(outbox.ServiceOf(msg.Subject()), rows...)
 	}
 	_ = msg.Ack()
 }
@@ -251,14 +256,60 @@ func TestBrokerThatLosesAcknowledgedMessagesLosesNothing(t *testing.T) {
 	f.run(f.relay)
 	ids := f.record(100)
 	require.Eventually(t, func() bool { // all acknowledged by the broker
-		stream, err := f.js.Stream(t.Context(), outbox.DefaultStream)
-		return err == nil && int64(stream.CachedInfo().State.Msgs) == f.rows()
+		return f.stored() == f.rows()
 	}, wait, poll)
 	require.NoError(t, f.broker.Forget())
 	require.NoError(t, f.broker.Restart(t.Context()))
 	f.consume()
 	f.clock.Add(int64(16 * time.Second))
 	f.settled(ids)
+}
+
+// stored counts the rows in the messages that the stream holds.
+func (f *fixture) stored() (rows int64) {
+	stream, err := f.js.Stream(f.t.Context(), outbox.DefaultStream)
+	if err != nil {
+		return 0
+	}
+	for seq := range stream.CachedInfo().State.LastSeq {
+		msg, err := stream.GetMsg(f.t.Context(), seq+1)
+		if err != nil {
+			return 0
+		}
+		ids, err := outbox.RowsOf(msg.Header)
+		if err != nil {
+			return 0
+		}
+		rows += int64(len(ids))
+	}
+	return rows
+}
+
+// Rows that wait travel in few messages; one that is no batch travels alone and spoils no other.
+func TestRowsTravelTogether(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.broker.Shutdown()
+	var ids []string
+	for range 60 {
+		ids = append(ids, f.record(1)...)
+	}
+	_, err := f.pool.Exec(t.Context(), "INSERT INTO outbox (id, payload) VALUES ($1, $2)", uuid.Must(uuid.NewV7()), []byte("\x0a\xff\xff\x01"))
+	require.NoError(t, err)
+	for range 60 {
+		ids = append(ids, f.record(1)...)
+	}
+	require.NoError(t, f.broker.Restart(t.Context()))
+	f.consume()
+	f.run(f.relay)
+	f.settled(ids)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.Len(t, f.unread, 1)
+	for _, n := range f.seen {
+		require.Equal(t, 1, n)
+	}
+	require.LessOrEqual(t, len(f.got), 6, "120 rows in as many messages")
 }
 
 func TestReplicasShareAnOutbox(t *testing.T) {

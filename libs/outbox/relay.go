@@ -175,26 +175,31 @@ func (r *Relay) publish(ctx context.Context, js jetstream.JetStream) (more bool,
 	n := 0
 	var id uuid.UUID
 	var payload []byte
+	waits := &parcel{}
 	_, err = pgx.ForEachRow(rows, []any{&id, &payload}, func() error {
 		n++
-		return r.send(js, id, payload)
+		if !waits.fits(payload) {
+			if err := r.send(js, waits); err != nil {
+				return err
+			}
+			waits = &parcel{}
+		}
+		waits.add(id, payload)
+		return nil
 	})
+	if err == nil && len(waits.rows) > 0 {
+		err = r.send(js, waits)
+	}
 	r.backlog.Store(n == limit)
 	return n == limit && err == nil, err
 }
 
-func (r *Relay) send(js jetstream.JetStream, id uuid.UUID, payload []byte) error {
-	msg := &nats.Msg{Subject: EventSubject(r.service), Data: payload, Header: nats.Header{
-		jetstream.MsgIDHeader:          {id.String()},
-		jetstream.ExpectedStreamHeader: {r.broker.Stream},
-	}}
-	if parent := traceparent(payload); parent != "" {
-		msg.Header["traceparent"] = []string{parent}
-	}
+func (r *Relay) send(js jetstream.JetStream, p *parcel) error {
+	msg := p.message(EventSubject(r.service), r.broker.Stream)
 	// Marked before it is sent: the receipt can be faster than we are.
-	r.mark(id, republishAfter)
+	r.mark(p.rows, republishAfter)
 	if _, err := js.PublishMsgAsync(msg); err != nil {
-		r.mark(id, retryAfter)
+		r.mark(p.rows, retryAfter)
 		return fmt.Errorf("publish: %w", err)
 	}
 	return nil
@@ -202,22 +207,26 @@ func (r *Relay) send(js jetstream.JetStream, id uuid.UUID, payload []byte) error
 
 // refused is told when the broker rejects a message or does not answer in time.
 func (r *Relay) refused(msg *nats.Msg, err error) {
-	id, parse := uuid.Parse(msg.Header.Get(jetstream.MsgIDHeader))
-	if parse != nil {
+	rows, unread := RowsOf(msg.Header)
+	if unread != nil {
 		return
 	}
-	r.log.Warn("the broker did not take a message; it is published again", "id", id, "error", err)
+	r.log.Warn("the broker did not take a message; it is published again", "id", msg.Header.Get(jetstream.MsgIDHeader), "error", err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.due[id]; ok { // else its receipt was faster
-		r.due[id] = r.now().Add(retryAfter)
+	for _, id := range rows {
+		if _, ok := r.due[id]; ok { // else its receipt was faster
+			r.due[id] = r.now().Add(retryAfter)
+		}
 	}
 }
 
-func (r *Relay) mark(id uuid.UUID, wait time.Duration) {
+func (r *Relay) mark(rows []uuid.UUID, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.due[id] = r.now().Add(wait)
+	for _, id := range rows {
+		r.due[id] = r.now().Add(wait)
+	}
 }
 
 // inFlight lists what must not be published now, and forgets what is due again.

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -143,12 +142,12 @@ func (in *Intake) consume(ctx context.Context, submit func(context.Context, appe
 // is right in it appended all the same.
 func (in *Intake) submission(msg jetstream.Msg) appender.Submission {
 	s, sender := Read(msg.Subject(), msg.Data(), in.now())
-	id, err := uuid.Parse(msg.Headers().Get(jetstream.MsgIDHeader))
+	rows, err := outbox.RowsOf(msg.Headers())
 	if err != nil && len(s.Parked) == 0 {
 		s.Parked = append(s.Parked, appender.Parked{Subject: msg.Subject(), Payload: msg.Data(),
-			Problem: fmt.Errorf("its %s header is not a UUID: no receipt can be sent", jetstream.MsgIDHeader)})
+			Problem: fmt.Errorf("%w: no receipt can be sent", err)})
 	}
-	s.Done = func(err error) { in.receipts.done(receipt{service: sender, id: id, msg: msg, err: err}) }
+	s.Done = func(err error) { in.receipts.done(receipt{service: sender, rows: rows, msg: msg, err: err}) }
 	return s
 }
 

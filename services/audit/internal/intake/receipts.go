@@ -16,8 +16,8 @@ import (
 
 // receipt is what is left of a message: who waits for word of it, and how it ended.
 type receipt struct {
-	service string    // "" where the subject named none
-	id      uuid.UUID // uuid.Nil where the message had none
+	service string      // "" where the subject named none
+	rows    []uuid.UUID // of the sender's outbox; none where the message named none
 	msg     jetstream.Msg
 	err     error
 }
@@ -74,13 +74,15 @@ func (r *receipts) waiting(batch []receipt) []receipt {
 func (r *receipts) send(ctx context.Context, batch []receipt) {
 	ids := map[string]*auditv1.Receipt{}
 	for _, x := range batch {
-		if x.err != nil || x.id == uuid.Nil || x.service == "" {
+		if x.err != nil || x.service == "" {
 			continue
 		}
 		if ids[x.service] == nil {
 			ids[x.service] = &auditv1.Receipt{}
 		}
-		ids[x.service].BatchIds = append(ids[x.service].BatchIds, x.id[:])
+		for i := range x.rows {
+			ids[x.service].BatchIds = append(ids[x.service].BatchIds, x.rows[i][:])
+		}
 	}
 	for service, list := range ids {
 		payload, err := proto.Marshal(list)

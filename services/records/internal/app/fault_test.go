@@ -131,8 +131,13 @@ func TestEventsReachTheBroker(t *testing.T) {
 			require.True(t, want[e.GetEventId()])
 			delete(want, e.GetEventId())
 		}
-		id := uuidBytes(t, message.Headers().Get(jetstream.MsgIDHeader))
-		receipt, err := proto.Marshal(&auditv1.Receipt{BatchIds: [][]byte{id}})
+		rows, err := outbox.RowsOf(message.Headers())
+		require.NoError(t, err)
+		ids := &auditv1.Receipt{}
+		for _, id := range rows {
+			ids.BatchIds = append(ids.BatchIds, id[:])
+		}
+		receipt, err := proto.Marshal(ids)
 		require.NoError(t, err)
 		require.NoError(t, message.Ack())
 		require.NoError(t, conn.Publish(outbox.ReceiptSubject("records"), receipt))
