@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
-	_ "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
 	_ "github.com/carekeep/carekeep/gen/carekeep/backup/v1"
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
@@ -81,6 +81,8 @@ func TestDH15_EveryRPCDeclaresPermission(t *testing.T) {
 		recordsv1.RightsService_FileStatementByToken_FullMethodName: true,
 		recordsv1.FhirService_Capabilities_FullMethodName:           true,
 		recordsv1.FhirService_SmartConfiguration_FullMethodName:     true,
+		auditv1.VulnerabilityService_SubmitReport_FullMethodName:    true,
+		auditv1.VulnerabilityService_CheckReport_FullMethodName:     true,
 	}, anonymous)
 }
 

@@ -17,6 +17,20 @@ const (
 	NorthernIreland
 )
 
+// ParseNation reads the name of a division at gov.uk/bank-holidays: "england-and-wales",
+// "scotland" or "northern-ireland".
+func ParseNation(name string) (Nation, error) {
+	switch name {
+	case "england-and-wales":
+		return EnglandAndWales, nil
+	case "scotland":
+		return Scotland, nil
+	case "northern-ireland":
+		return NorthernIreland, nil
+	}
+	return 0, errNation
+}
+
 // lastYear is the last year in the table below. Beyond it nothing is computed: a
 // holiday that is missing because nobody looked must not pass for a working day.
 const lastYear = 2028

@@ -32,6 +32,7 @@ const (
 const (
 	AuthSecrets     = "auth-secrets"     // auth: TOTP secrets, contact data
 	AuditCheckpoint = "audit-checkpoint" // audit: signs checkpoints
+	AuditReports    = "audit-reports"    // audit: reports of vulnerabilities
 	Backup          = "backup"           // backup: wraps the data keys of backups
 
 	RecordsCertificates = "records-certificates" // records: signs certificates of destruction

@@ -32,6 +32,8 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		"log_name: carekeep.example/audit\n→":                    "log_name: this setting is required",
 		"log_name: carekeep.example/audit→log_name: two words":   "log_name",
 		"checkpoint_dir: checkpoints→checkpont_dir: checkpoints": `unknown key "checkpont_dir"`,
+		"  nation: england-and-wales\n→":                         "reports.nation",
+		"  nation: england-and-wales→  nation: england":          "reports.nation must be",
 		"  replicas: 1→  replicas: 9":                            "replicas",
 		"url: tls://nats:4222→url: nats://nats:4222":             "tls://",
 		"address: https://vault:8200→address: http://vault:8200": "https",

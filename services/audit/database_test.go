@@ -33,6 +33,8 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 	require.Equal(t, []string{
 		"alerts INSERT", "alerts SELECT", "checkpoints INSERT", "checkpoints SELECT", "entries INSERT", "entries SELECT",
 		"parked INSERT", "parked.digest SELECT", "tiles INSERT", "tiles SELECT",
+		"vulnerability_notices INSERT", "vulnerability_notices SELECT", "vulnerability_reports INSERT", "vulnerability_reports SELECT",
+		"vulnerability_steps INSERT", "vulnerability_steps SELECT",
 	}, grants)
 
 	rows, err = conn.Query(context.Background(), `
@@ -65,6 +67,7 @@ func TestDMD08_NobodyChangesOrRemovesAnEntry(t *testing.T) {
 	changes := map[string]string{
 		"entries": "SET seq = 7", partition: "SET seq = 7", "tiles": "SET idx = 7", "checkpoints": "SET size = 7",
 		"alerts": "SET seq = 7", "parked": "SET seq = 7",
+		"vulnerability_reports": "SET network = ''", "vulnerability_steps": "SET kind = 5", "vulnerability_notices": "SET level = 2",
 	}
 	for _, role := range []string{"audit_owner", "audit_app"} {
 		conn := s.as(role)

@@ -23,6 +23,7 @@ import (
 	"github.com/carekeep/carekeep/services/audit/internal/copies"
 	"github.com/carekeep/carekeep/services/audit/internal/intake"
 	"github.com/carekeep/carekeep/services/audit/internal/keys"
+	"github.com/carekeep/carekeep/services/audit/internal/reports"
 	"github.com/carekeep/carekeep/services/audit/internal/sink"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 )
@@ -38,6 +39,7 @@ type service struct {
 	intake   *intake.Intake
 	appender *appender.Appender
 	own      *sink.Sink
+	reports  *reports.Reports
 	server   *server.Server
 }
 
@@ -72,7 +74,12 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if v.own, err = sink.New(v.appender, v.conn, log, now); err != nil {
 		return nil, err
 	}
+	clock, err := s.Reports.clock()
+	if err != nil {
+		return nil, err
+	}
 	entries := store.New(v.pool)
+	v.reports = reports.New(reports.Options{Store: entries, Keys: v.transit, Sink: v.own, Clock: clock, Log: log, Now: now})
 	v.server, err = server.New(ctx, s.Server, server.Options{
 		Service: accessv1.Service_SERVICE_AUDIT, Sink: v.own, Identity: identity, Log: log, Now: now,
 		Ready: map[string]func(context.Context) error{
@@ -84,6 +91,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 		return nil, err
 	}
 	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, v.own))
+	auditv1.RegisterVulnerabilityServiceServer(v.server, api.NewVulnerability(v.reports))
 	return v, nil
 }
 
@@ -92,7 +100,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 func (v *service) run(ctx context.Context) error {
 	defer v.close()
 	stopAppending := start(ctx, v.appender.Run)
-	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys)
+	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run)
 	err := v.server.Serve(ctx)
 	stopAppending()
 	stopRest()

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/carekeep/carekeep/libs/calendar"
 	"github.com/carekeep/carekeep/libs/config"
 	"github.com/carekeep/carekeep/libs/ledger"
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/pg"
 	"github.com/carekeep/carekeep/libs/server"
 	"github.com/carekeep/carekeep/libs/transit"
+	"github.com/carekeep/carekeep/services/audit/internal/reports"
 )
 
 // Settings is the configuration file; config/audit.example.yaml explains it.
@@ -21,7 +23,24 @@ type Settings struct {
 	// CheckpointDir is a folder outside the database for copies of signed checkpoints.
 	CheckpointDir config.Path `yaml:"checkpoint_dir" config:"required"`
 	// LogName is the log's origin, which its verifier key carries. It never changes.
-	LogName string `yaml:"log_name" config:"required"`
+	LogName string  `yaml:"log_name" config:"required"`
+	Reports Reports `yaml:"reports"`
+}
+
+// Reports is how vulnerability reports are handled.
+type Reports struct {
+	// Nation is whose bank holidays are no business days: england-and-wales, scotland,
+	// northern-ireland, or none.
+	Nation string `yaml:"nation" config:"required"`
+}
+
+// clock counts the business days.
+func (r Reports) clock() (reports.Clock, error) {
+	if r.Nation == "none" {
+		return reports.Clock{}, nil
+	}
+	nation, err := calendar.ParseNation(r.Nation)
+	return reports.Clock{Nation: nation}, err
 }
 
 // Broker is the broker, and what the stream needs that this service makes.
@@ -39,6 +58,9 @@ func (s *Settings) Validate() error {
 	// A name that no verifier key can carry would be found out only at the first checkpoint.
 	if _, err := ledger.VerifierKey(s.LogName, make([]byte, 32)); err != nil {
 		return fmt.Errorf("log_name: %w", err)
+	}
+	if _, err := s.Reports.clock(); err != nil {
+		return errors.New("reports.nation must be england-and-wales, scotland, northern-ireland or none")
 	}
 	return nil
 }

@@ -141,6 +141,7 @@ func (s *suite) settings() Settings {
 		Transit:       transitclient.Config{Address: s.transit.Address(), Role: "audit"},
 		CheckpointDir: config.Path(s.copies),
 		LogName:       logName,
+		Reports:       Reports{Nation: "england-and-wales"},
 	}
 }
 

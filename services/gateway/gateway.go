@@ -15,6 +15,7 @@ import (
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	"github.com/carekeep/carekeep/libs/mtls"
+	"github.com/carekeep/carekeep/services/gateway/disclosure"
 	"github.com/carekeep/carekeep/services/gateway/edge"
 	"github.com/carekeep/carekeep/services/gateway/pages"
 	"github.com/carekeep/carekeep/services/gateway/ready"
@@ -34,7 +35,7 @@ func NewGateway(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
-	handler, err := newPaths(conns, s, fhirTransport(identity), now)
+	handler, err := newPaths(conns, s, fhirTransport(identity), log, now)
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -91,7 +92,7 @@ type paths struct {
 	api   http.Handler
 }
 
-func newPaths(conns map[accessv1.Service]grpc.ClientConnInterface, s Settings, fhir http.RoundTripper, now func() time.Time) (*paths, error) {
+func newPaths(conns map[accessv1.Service]grpc.ClientConnInterface, s Settings, fhir http.RoundTripper, log *slog.Logger, now func() time.Time) (*paths, error) {
 	api, err := rest.New(conns, s.Limits, s.AllowedOrigins, rest.FHIR{Address: s.Upstreams.FHIR, Transport: fhir})
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
@@ -100,6 +101,11 @@ func newPaths(conns map[accessv1.Service]grpc.ClientConnInterface, s Settings, f
 	if err != nil {
 		return nil, err
 	}
+	told, err := disclosure.Handlers(s.Disclosure, log, now())
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(exact, told)
 	maps.Copy(exact, ready.New(conns, now).Handlers())
 	return &paths{exact: exact, api: api}, nil
 }

@@ -85,6 +85,13 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		"plain origin":   {"allowed_origins: []", "allowed_origins: ['http://a.example']", "is not an origin"},
 		"origin path":    {"allowed_origins: []", "allowed_origins: ['https://a.example/']", "is not an origin"},
 		"negative limit": {"body_seconds: 30", "body_seconds: -1", "body_seconds is -1"},
+		"no contact":     {"  contacts:\n    - mailto:security@carekeep.example\n", "", "disclosure.contacts: this setting is required"},
+		"a phone":        {"mailto:security@carekeep.example", "security@carekeep.example", "disclosure.contacts"},
+		"two lines":      {"mailto:security@carekeep.example", `"mailto:a@b.example\nExpires: never"`, "disclosure.contacts"},
+		"no review":      {"  reviewed: 2026-11-27\n", "", "disclosure.reviewed: this setting is required"},
+		"some review":    {"reviewed: 2026-11-27", "reviewed: lately", "disclosure.reviewed"},
+		"plain page":     {"url: https://api", "url: http://api", "disclosure.url"},
+		"no language":    {"languages: [en]", "languages: [English please]", "disclosure.languages"},
 		"no certificate": {"  certificate: pki/edge.crt\n", "", "tls.certificate: this setting is required"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/carekeep/carekeep/libs/mtls"
 	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/services/gateway/disclosure"
 	"github.com/carekeep/carekeep/services/gateway/edge"
 )
 
@@ -18,6 +19,8 @@ type Settings struct {
 	TLS         edge.TLS   `yaml:"tls"`
 	Mesh        mtls.Files `yaml:"mesh"`
 	Upstreams   Upstreams  `yaml:"upstreams"`
+	// Disclosure is for who finds a vulnerability.
+	Disclosure disclosure.Config `yaml:"disclosure"`
 
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	AllowedOrigins []string `yaml:"allowed_origins"`
@@ -38,7 +41,7 @@ type Upstreams struct {
 
 // Validate refuses what would serve wrongly or not at all.
 func (s *Settings) Validate() error {
-	problems := []error{hostPort("listen", s.Listen)}
+	problems := []error{hostPort("listen", s.Listen), s.Disclosure.Validate()}
 	for name, address := range map[string]string{
 		"upstreams.auth": s.Upstreams.Auth, "upstreams.records": s.Upstreams.Records, "upstreams.fhir": s.Upstreams.FHIR,
 		"upstreams.audit": s.Upstreams.Audit, "upstreams.backup": s.Upstreams.Backup,

@@ -32,6 +32,7 @@ import (
 	"github.com/carekeep/carekeep/libs/mtls"
 	"github.com/carekeep/carekeep/libs/server"
 	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/services/gateway/disclosure"
 	"github.com/carekeep/carekeep/services/gateway/edge"
 )
 
@@ -50,6 +51,8 @@ type suite struct {
 	rights    *rightsHandlers
 	documents *documentHandlers
 	backup    *backupHandlers
+
+	vulnerabilities *vulnerabilityHandlers
 	// fhir answers what goes to the FHIR API of records.
 	fhir      http.HandlerFunc
 	logs      *lockedBuffer
@@ -64,7 +67,8 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 	s := &suite{
 		t: t, authority: ca.ForTest(t), logs: &lockedBuffer{},
 		records: &recordsHandlers{}, rights: &rightsHandlers{}, documents: &documentHandlers{}, backup: &backupHandlers{}, messages: &messageHandlers{},
-		stopUpstream: map[accessv1.Service]func(){},
+		vulnerabilities: &vulnerabilityHandlers{},
+		stopUpstream:    map[accessv1.Service]func(){},
 	}
 	keys := s.makeSigner()
 	s.auth = &authHandlers{signer: s.signer}
@@ -83,6 +87,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 		}),
 		Audit: s.upstream(accessv1.Service_SERVICE_AUDIT, keys, func(srv *server.Server) {
 			auditv1.RegisterAuditServiceServer(srv, auditv1.UnimplementedAuditServiceServer{})
+			auditv1.RegisterVulnerabilityServiceServer(srv, s.vulnerabilities)
 		}),
 		Backup: s.upstream(accessv1.Service_SERVICE_BACKUP, keys, func(srv *server.Server) {
 			backupv1.RegisterBackupServiceServer(srv, s.backup)
@@ -131,6 +136,10 @@ func (s *suite) startGateway(upstreams Upstreams, change []func(*Settings)) {
 	settings := Settings{
 		Listen: "127.0.0.1:0", TrustDomain: s.authority.TrustDomain(), Mesh: mesh, Upstreams: upstreams,
 		TLS: edge.TLS{Certificate: files.Certificate, Key: files.Key},
+		Disclosure: disclosure.Config{
+			URL: "https://api.test.example", Contacts: []string{"mailto:security@test.example", "https://test.example/security"},
+			Languages: []string{"en", "de"}, Reviewed: time.Now().UTC().Format(time.DateOnly),
+		},
 	}
 	for _, c := range change {
 		c(&settings)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -91,7 +92,7 @@ func (p *Place) serviceConfig(service, identity, role string) tree {
 	case "records":
 		maps.Copy(config, tree{"fhir": tree{"listen": p.Address("fhir"), "base": p.URL() + "/fhir/R4"}, "auth": p.Address("auth")})
 	case "audit":
-		maps.Copy(config, tree{"checkpoint_dir": p.Checkpoints(), "log_name": "carekeep.local/audit"})
+		maps.Copy(config, tree{"checkpoint_dir": p.Checkpoints(), "log_name": "carekeep.local/audit", "reports": tree{"nation": "england-and-wales"}})
 	case "backup":
 		maps.Copy(config, tree{
 			"replication": tree{"host": "127.0.0.1", "port": p.Ports.Postgres, "user": "backup_repl"},
@@ -129,6 +130,10 @@ func (p *Place) gatewayConfig() tree {
 		"trust_domain": TrustDomain,
 		"tls":          tree{"certificate": edge.Certificate, "key": edge.Key},
 		"mesh":         p.identity("gateway"),
+		"disclosure": tree{
+			"url": p.PageURL(), "contacts": []string{"mailto:security@carekeep.local"}, "languages": []string{"en"},
+			"reviewed": time.Now().UTC().Format(time.DateOnly),
+		},
 		"upstreams": tree{
 			"auth": p.Address("auth"), "records": p.Address("records"), "fhir": p.Address("fhir"), "audit": p.Address("audit"), "backup": p.Address("backup"),
 		},

@@ -69,7 +69,10 @@ var services = map[accessv1.Service][]protoreflect.FileDescriptor{
 		recordsv1.File_carekeep_records_v1_scheduling_proto,
 		recordsv1.File_carekeep_records_v1_documents_proto,
 	},
-	accessv1.Service_SERVICE_AUDIT:  {auditv1.File_carekeep_audit_v1_audit_proto},
+	accessv1.Service_SERVICE_AUDIT: {
+		auditv1.File_carekeep_audit_v1_audit_proto,
+		auditv1.File_carekeep_audit_v1_reports_proto,
+	},
 	accessv1.Service_SERVICE_BACKUP: {backupv1.File_carekeep_backup_v1_backup_proto},
 }
 

@@ -1,6 +1,6 @@
 // Package api answers the RPCs of AuditService: it reads the log for callers and proves
-// what it says. It writes nothing; events arrive by the broker, and those of its own
-// RPCs through libs/server.
+// what it says. It writes nothing to the log; events arrive by the broker, and those of its own
+// RPCs through libs/server. The RPCs of the registers it hands to their packages.
 package api
 
 import (

@@ -1,6 +1,6 @@
 // Package store is the audit database: what the appender writes in one
-// transaction, and what readers see of it under row-level security. It decides
-// nothing about events, trees or signatures.
+// transaction, what readers see of it under row-level security, and the rows of the
+// registers. It decides nothing about events, trees or signatures.
 package store
 
 import (

@@ -113,6 +113,16 @@ var audit = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_AUDIT_ALERTS_LIST,
 }
 
+// vulnerabilities is the handling of reports that strangers send about the installation.
+var vulnerabilities = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_VULNERABILITY_REPORTS_LIST,
+	accessv1.Permission_PERMISSION_VULNERABILITY_REPORTS_READ,
+	accessv1.Permission_PERMISSION_VULNERABILITY_REPORTS_ACKNOWLEDGE,
+	accessv1.Permission_PERMISSION_VULNERABILITY_REPORTS_TRIAGE,
+	accessv1.Permission_PERMISSION_VULNERABILITY_REPORTS_RESOLVE,
+	accessv1.Permission_PERMISSION_VULNERABILITY_REPORTS_MESSAGE,
+}
+
 var careTeam = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_CARE_TEAM_READ,
 	accessv1.Permission_PERMISSION_CARE_TEAM_ADD,
@@ -166,7 +176,7 @@ var keeping = []accessv1.Permission{
 
 // superadmin runs the installation and sees no patient: practices, other
 // superadmins, the platform's audit log and backups.
-var superadmin = set(self, users, audit, governing, []accessv1.Permission{
+var superadmin = set(self, users, audit, governing, vulnerabilities, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PRACTICES_CREATE,
 	accessv1.Permission_PERMISSION_PRACTICES_LIST,
 	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,
