@@ -49,7 +49,7 @@ const (
 type FhirServiceClient interface {
 	// Describes what this API does: the CapabilityStatement.
 	Capabilities(ctx context.Context, in *FhirServiceCapabilitiesRequest, opts ...grpc.CallOption) (*FhirAnswer, error)
-	// Says how clients of SMART on FHIR sign in here.
+	// Says that clients of SMART on FHIR do not sign in here: there is no endpoint for their tokens, and all lists are empty.
 	SmartConfiguration(ctx context.Context, in *FhirServiceSmartConfigurationRequest, opts ...grpc.CallOption) (*FhirAnswer, error)
 	// Reads the current version of a resource.
 	Read(ctx context.Context, in *FhirServiceReadRequest, opts ...grpc.CallOption) (*FhirAnswer, error)
@@ -275,7 +275,7 @@ func (c *fhirServiceClient) EndExport(ctx context.Context, in *FhirServiceEndExp
 type FhirServiceServer interface {
 	// Describes what this API does: the CapabilityStatement.
 	Capabilities(context.Context, *FhirServiceCapabilitiesRequest) (*FhirAnswer, error)
-	// Says how clients of SMART on FHIR sign in here.
+	// Says that clients of SMART on FHIR do not sign in here: there is no endpoint for their tokens, and all lists are empty.
 	SmartConfiguration(context.Context, *FhirServiceSmartConfigurationRequest) (*FhirAnswer, error)
 	// Reads the current version of a resource.
 	Read(context.Context, *FhirServiceReadRequest) (*FhirAnswer, error)

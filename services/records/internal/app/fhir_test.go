@@ -190,7 +190,10 @@ func TestFHIRRefusesBadHTTP(t *testing.T) {
 	require.Equal(t, 401, got.status)
 	require.Equal(t, "login", got.get("issue.0.code").String())
 	require.Equal(t, 200, h.fhir(nil, "GET", "/metadata", "").status)
-	require.Equal(t, 200, h.fhir(nil, "GET", "/.well-known/smart-configuration", "").status)
+	// SMART has tokens of OAuth, and auth has none: no endpoint is named, and nothing is claimed.
+	smart := h.fhir(nil, "GET", "/.well-known/smart-configuration", "")
+	require.Equal(t, 200, smart.status)
+	require.JSONEq(t, `{"capabilities":[],"grant_types_supported":[],"code_challenge_methods_supported":[],"response_types_supported":[],"scopes_supported":[]}`, smart.body)
 }
 
 // fhirAccesses are all interactions that name a patient or a patient's resource.

@@ -76,8 +76,11 @@ func capability(resourceType string) object {
 	return out
 }
 
-// SmartConfiguration implements the RPC. auth gives sessions and no OAuth tokens, so there
-// is no endpoint, grant or capability of SMART to name; the document says so to clients that ask.
+// SmartConfiguration implements the RPC. SMART App Launch 2.2 requires a token_endpoint, an
+// authorization_endpoint for launches, and S256 among the challenge methods, and has issuer and jwks_uri for
+// OpenID Connect alone. auth gives sessions and no OAuth tokens, so nothing of that is true here: the lists, of
+// which it requires capabilities, grant_types_supported and code_challenge_methods_supported, are there and
+// empty, which tells a client that asks that SMART is no way in, where a made-up endpoint would mislead it.
 func (s *Service) SmartConfiguration(context.Context, *recordsv1.FhirServiceSmartConfigurationRequest) (*recordsv1.FhirAnswer, error) {
 	return described(object{
 		"capabilities": []string{}, "grant_types_supported": []string{}, "response_types_supported": []string{},
