@@ -8,19 +8,24 @@
 -- it owns nothing, cannot bypass row-level security, and gets its grants on
 -- tables from the service's own migrations. Roles have no passwords: clients
 -- prove themselves with certificates (see pg_hba.conf and pg_ident.conf).
+-- audit_verify is for whoever verifies the log in the database itself; it can only read it.
 
 SELECT format('CREATE ROLE %I', role)
 FROM unnest(ARRAY['auth', 'records', 'audit', 'backup']) AS service,
      unnest(ARRAY[service || '_owner', service || '_app']) AS role
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role)
 UNION ALL
-SELECT 'CREATE ROLE backup_repl'
-WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'backup_repl') \gexec
+SELECT format('CREATE ROLE %I', role)
+FROM unnest(ARRAY['backup_repl', 'audit_verify']) AS role
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) \gexec
 
 -- Set on every run, so that a role that was widened by hand is narrow again.
 SELECT format('ALTER ROLE %I LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD NULL', role)
 FROM unnest(ARRAY['auth', 'records', 'audit', 'backup']) AS service,
      unnest(ARRAY[service || '_owner', service || '_app']) AS role \gexec
+
+ALTER ROLE audit_verify LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD NULL;
+ALTER ROLE audit_verify SET default_transaction_read_only = on;
 
 ALTER ROLE backup_repl LOGIN REPLICATION NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD NULL;
 
@@ -28,7 +33,7 @@ SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'''
 FROM unnest(ARRAY['auth', 'records', 'audit', 'backup']) AS service
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = service) \gexec
 
--- Nobody but the two roles of a service may even connect to its database.
+-- Nobody but the two roles of a service may even connect to its database, but audit_verify to that of the log.
 SELECT command
 FROM unnest(ARRAY['auth', 'records', 'audit', 'backup']) AS service,
      unnest(ARRAY[
@@ -51,7 +56,9 @@ GRANT USAGE ON SCHEMA public TO records_app;
 \connect audit
 ALTER SCHEMA public OWNER TO audit_owner;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
-GRANT USAGE ON SCHEMA public TO audit_app;
+GRANT USAGE ON SCHEMA public TO audit_app, audit_verify;
+REVOKE ALL ON DATABASE audit FROM audit_verify;
+GRANT CONNECT ON DATABASE audit TO audit_verify;
 
 \connect backup
 ALTER SCHEMA public OWNER TO backup_owner;

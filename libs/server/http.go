@@ -30,7 +30,8 @@ type web struct {
 
 // ServeHTTP opens a port for an API that gRPC cannot speak, such as FHIR's. It is
 // HTTP/2 over the same mutual TLS, served by Serve and drained with the RPCs. The handler has
-// to run each interaction through Invoke: nothing else checks who calls.
+// to run each interaction through Invoke: nothing else checks who calls. What may be known to everybody
+// (the tiles of the audit log) needs no Invoke, and leaves no event.
 func (s *Server) ServeHTTP(ctx context.Context, address string, handler http.Handler) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {

@@ -31,7 +31,7 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 	grants, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"alerts INSERT", "alerts SELECT", "checkpoints INSERT", "checkpoints SELECT", "entries INSERT", "entries SELECT",
+		"alerts INSERT", "alerts SELECT", "checkpoints INSERT", "checkpoints SELECT", "cosignatures INSERT", "cosignatures SELECT", "entries INSERT", "entries SELECT",
 		"parked INSERT", "parked.digest SELECT", "tiles INSERT", "tiles SELECT",
 		"vulnerability_notices INSERT", "vulnerability_notices SELECT", "vulnerability_reports INSERT", "vulnerability_reports SELECT",
 		"vulnerability_steps INSERT", "vulnerability_steps SELECT",
@@ -43,7 +43,7 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 	require.NoError(t, err)
 	functions, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
-	require.Equal(t, []string{"ensure_partition", "known_events", "leaves", "log_end", "next_entry"}, functions)
+	require.Equal(t, []string{"commitments", "ensure_partition", "known_events", "leaves", "log_end", "next_entry"}, functions)
 
 	var unforced []string
 	rows, err = conn.Query(context.Background(), `
@@ -66,7 +66,7 @@ func TestDMD08_NobodyChangesOrRemovesAnEntry(t *testing.T) {
 	require.NoError(t, s.as("").QueryRow(context.Background(), "SELECT tableoid::regclass::text FROM entries LIMIT 1").Scan(&partition))
 	changes := map[string]string{
 		"entries": "SET seq = 7", partition: "SET seq = 7", "tiles": "SET idx = 7", "checkpoints": "SET size = 7",
-		"alerts": "SET seq = 7", "parked": "SET seq = 7",
+		"alerts": "SET seq = 7", "parked": "SET seq = 7", "cosignatures": "SET size = 7",
 		"vulnerability_reports": "SET network = ''", "vulnerability_steps": "SET kind = 5", "vulnerability_notices": "SET level = 2",
 	}
 	for _, role := range []string{"audit_owner", "audit_app"} {

@@ -26,6 +26,7 @@ import (
 	"github.com/carekeep/carekeep/services/audit/internal/reports"
 	"github.com/carekeep/carekeep/services/audit/internal/sink"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
+	"github.com/carekeep/carekeep/services/audit/internal/tiles"
 )
 
 // service is one replica with its connections.
@@ -92,7 +93,10 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	}
 	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, v.own))
 	auditv1.RegisterVulnerabilityServiceServer(v.server, api.NewVulnerability(v.reports))
-	return v, nil
+	if s.Tiles.Listen != "" {
+		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, log))
+	}
+	return v, err
 }
 
 // run serves until ctx ends. The appender goes on until the last RPC is recorded, and

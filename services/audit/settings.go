@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/carekeep/carekeep/libs/calendar"
 	"github.com/carekeep/carekeep/libs/config"
@@ -25,6 +26,8 @@ type Settings struct {
 	// LogName is the log's origin, which its verifier key carries. It never changes.
 	LogName string  `yaml:"log_name" config:"required"`
 	Reports Reports `yaml:"reports"`
+	// Tiles is where the gateway reads the log for everybody.
+	Tiles Tiles `yaml:"tiles"`
 }
 
 // Reports is how vulnerability reports are handled.
@@ -41,6 +44,23 @@ func (r Reports) clock() (reports.Clock, error) {
 	}
 	nation, err := calendar.ParseNation(r.Nation)
 	return reports.Clock{Nation: nation}, err
+}
+
+// Tiles is the public form of the log.
+type Tiles struct {
+	// Listen is host:port; empty: the log is not public.
+	Listen string `yaml:"listen"`
+}
+
+// Validate implements config.Validator.
+func (t Tiles) Validate() error {
+	if t.Listen == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(t.Listen); err != nil {
+		return fmt.Errorf("listen: %q is not host:port", t.Listen)
+	}
+	return nil
 }
 
 // Broker is the broker, and what the stream needs that this service makes.

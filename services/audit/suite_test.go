@@ -142,6 +142,7 @@ func (s *suite) settings() Settings {
 		CheckpointDir: config.Path(s.copies),
 		LogName:       logName,
 		Reports:       Reports{Nation: "england-and-wales"},
+		Tiles:         Tiles{Listen: "127.0.0.1:0"},
 	}
 }
 

@@ -35,7 +35,7 @@ func NewGateway(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
-	handler, err := newPaths(conns, s, fhirTransport(identity), log, now)
+	handler, err := newPaths(conns, s, identity, log, now)
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -75,12 +75,12 @@ func (g *Gateway) dial(s Settings, identity *mtls.Source) (map[accessv1.Service]
 	return conns, nil
 }
 
-// fhirTransport connects to the FHIR API of records as gRPC connects to its port.
-func fhirTransport(identity *mtls.Source) *http.Transport {
+// transport connects to what a service speaks HTTP for, as gRPC connects to its port.
+func transport(identity *mtls.Source, service accessv1.Service) *http.Transport {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP2(true)
 	return &http.Transport{
-		TLSClientConfig: identity.ClientTLS(accessv1.Service_SERVICE_RECORDS), Protocols: protocols,
+		TLSClientConfig: identity.ClientTLS(service), Protocols: protocols,
 		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 5 * time.Minute, DisableCompression: true,
 	}
 }
@@ -92,8 +92,12 @@ type paths struct {
 	api   http.Handler
 }
 
-func newPaths(conns map[accessv1.Service]grpc.ClientConnInterface, s Settings, fhir http.RoundTripper, log *slog.Logger, now func() time.Time) (*paths, error) {
-	api, err := rest.New(conns, s.Limits, s.AllowedOrigins, rest.FHIR{Address: s.Upstreams.FHIR, Transport: fhir})
+func newPaths(conns map[accessv1.Service]grpc.ClientConnInterface, s Settings, identity *mtls.Source, log *slog.Logger, now func() time.Time) (*paths, error) {
+	api, err := rest.New(conns, rest.Options{
+		Limits: s.Limits, Origins: s.AllowedOrigins, Now: now,
+		FHIR: rest.FHIR{Address: s.Upstreams.FHIR, Transport: transport(identity, accessv1.Service_SERVICE_RECORDS)},
+		Log:  rest.Log{Address: s.Upstreams.Log, Transport: transport(identity, accessv1.Service_SERVICE_AUDIT)},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}

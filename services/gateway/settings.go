@@ -34,8 +34,10 @@ type Upstreams struct {
 	Auth    string `yaml:"auth" config:"required"`
 	Records string `yaml:"records" config:"required"`
 	// FHIR is the FHIR API of records, which is HTTP.
-	FHIR   string `yaml:"fhir" config:"required"`
-	Audit  string `yaml:"audit" config:"required"`
+	FHIR  string `yaml:"fhir" config:"required"`
+	Audit string `yaml:"audit" config:"required"`
+	// Log is where audit serves the log as tiles; empty: the log is not public.
+	Log    string `yaml:"log"`
 	Backup string `yaml:"backup" config:"required"`
 }
 
@@ -47,6 +49,9 @@ func (s *Settings) Validate() error {
 		"upstreams.audit": s.Upstreams.Audit, "upstreams.backup": s.Upstreams.Backup,
 	} {
 		problems = append(problems, hostPort(name, address))
+	}
+	if s.Upstreams.Log != "" {
+		problems = append(problems, hostPort("upstreams.log", s.Upstreams.Log))
 	}
 	if _, err := edge.ParseProxies(s.TrustedProxies); err != nil {
 		problems = append(problems, fmt.Errorf("trusted_proxies: %w", err))

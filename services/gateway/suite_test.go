@@ -54,7 +54,9 @@ type suite struct {
 
 	vulnerabilities *vulnerabilityHandlers
 	// fhir answers what goes to the FHIR API of records.
-	fhir      http.HandlerFunc
+	fhir http.HandlerFunc
+	// tiles answers for the public log of audit.
+	tiles     http.HandlerFunc
 	logs      *lockedBuffer
 	url, addr string
 	// stopUpstream stops a service; stop stops the gateway and returns what Serve returned.
@@ -72,7 +74,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 	}
 	keys := s.makeSigner()
 	s.auth = &authHandlers{signer: s.signer}
-	var web *server.Server
+	var web, log *server.Server
 	upstreams := Upstreams{
 		Auth: s.upstream(accessv1.Service_SERVICE_AUTH, keys, func(srv *server.Server) {
 			authv1.RegisterAuthServiceServer(srv, s.auth)
@@ -88,12 +90,14 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 		Audit: s.upstream(accessv1.Service_SERVICE_AUDIT, keys, func(srv *server.Server) {
 			auditv1.RegisterAuditServiceServer(srv, auditv1.UnimplementedAuditServiceServer{})
 			auditv1.RegisterVulnerabilityServiceServer(srv, s.vulnerabilities)
+			require.NoError(t, srv.ServeHTTP(t.Context(), "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.tiles(w, r) })))
+			log = srv
 		}),
 		Backup: s.upstream(accessv1.Service_SERVICE_BACKUP, keys, func(srv *server.Server) {
 			backupv1.RegisterBackupServiceServer(srv, s.backup)
 		}),
 	}
-	upstreams.FHIR = web.HTTPAddr().String()
+	upstreams.FHIR, upstreams.Log = web.HTTPAddr().String(), log.HTTPAddr().String()
 	s.startGateway(upstreams, change)
 	return s
 }

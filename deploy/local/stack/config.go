@@ -92,7 +92,10 @@ func (p *Place) serviceConfig(service, identity, role string) tree {
 	case "records":
 		maps.Copy(config, tree{"fhir": tree{"listen": p.Address("fhir"), "base": p.URL() + "/fhir/R4"}, "auth": p.Address("auth")})
 	case "audit":
-		maps.Copy(config, tree{"checkpoint_dir": p.Checkpoints(), "log_name": "carekeep.local/audit", "reports": tree{"nation": "england-and-wales"}})
+		maps.Copy(config, tree{
+			"checkpoint_dir": p.Checkpoints(), "log_name": "carekeep.local/audit",
+			"reports": tree{"nation": "england-and-wales"}, "tiles": tree{"listen": p.Address("log")},
+		})
 	case "backup":
 		maps.Copy(config, tree{
 			"replication": tree{"host": "127.0.0.1", "port": p.Ports.Postgres, "user": "backup_repl"},
@@ -135,7 +138,8 @@ func (p *Place) gatewayConfig() tree {
 			"reviewed": time.Now().UTC().Format(time.DateOnly),
 		},
 		"upstreams": tree{
-			"auth": p.Address("auth"), "records": p.Address("records"), "fhir": p.Address("fhir"), "audit": p.Address("audit"), "backup": p.Address("backup"),
+			"auth": p.Address("auth"), "records": p.Address("records"), "fhir": p.Address("fhir"),
+			"audit": p.Address("audit"), "log": p.Address("log"), "backup": p.Address("backup"),
 		},
 	}
 }

@@ -17,7 +17,7 @@ import (
 // identities are the certificates that a stack has besides the servers' own.
 var identities = []string{
 	"auth", "records", "audit", "backup", "gateway", "ctl", "edge", "admin", "backup-restore",
-	"auth-migrate", "records-migrate", "audit-migrate", "backup-migrate",
+	"auth-migrate", "records-migrate", "audit-migrate", "backup-migrate", "audit-verify",
 }
 
 // issue gives every identity a new certificate, at each start, so that none ends

@@ -21,6 +21,7 @@ type Ports struct {
 	Records  int `json:"records" name:"records-port" default:"8102" env:"CAREKEEP_RECORDS_PORT" help:"Port of the records service."`
 	FHIR     int `json:"fhir" name:"fhir-port" default:"8112" env:"CAREKEEP_FHIR_PORT" help:"Port of the FHIR API of the records service, behind the gateway."`
 	Audit    int `json:"audit" name:"audit-port" default:"8103" env:"CAREKEEP_AUDIT_PORT" help:"Port of the audit service."`
+	Log      int `json:"log" name:"log-port" default:"8113" env:"CAREKEEP_LOG_PORT" help:"Port of the audit service's public log, behind the gateway."`
 	Backup   int `json:"backup" name:"backup-port" default:"8104" env:"CAREKEEP_BACKUP_PORT" help:"Port of the backup service."`
 	Postgres int `json:"postgres" name:"postgres-port" default:"8132" env:"CAREKEEP_POSTGRES_PORT" help:"Port of PostgreSQL."`
 	Broker   int `json:"broker" name:"broker-port" default:"8122" env:"CAREKEEP_BROKER_PORT" help:"Port of NATS."`
@@ -37,7 +38,7 @@ func (p *Ports) each() []struct {
 		port *int
 	}{
 		{"gateway", &p.Gateway}, {"inbox", &p.Inbox}, {"mail", &p.Mail},
-		{"auth", &p.Auth}, {"records", &p.Records}, {"fhir", &p.FHIR}, {"audit", &p.Audit}, {"backup", &p.Backup},
+		{"auth", &p.Auth}, {"records", &p.Records}, {"fhir", &p.FHIR}, {"audit", &p.Audit}, {"log", &p.Log}, {"backup", &p.Backup},
 		{"postgres", &p.Postgres}, {"broker", &p.Broker}, {"transit", &p.Transit},
 	}
 }

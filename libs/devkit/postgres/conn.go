@@ -98,15 +98,18 @@ func StopShared() {
 func (s *Server) Database(tb testing.TB, service string) string {
 	tb.Helper()
 	name := service + "_" + strings.ToLower(rand.Text()[:10])
-	owner, app := service+"_owner", service+"_app"
+	owner, users := service+"_owner", service+"_app"
+	if service == "audit" {
+		users += ", audit_verify"
+	}
 	s.admin(tb, "postgres",
 		fmt.Sprintf("CREATE DATABASE %s OWNER %s TEMPLATE template0", name, owner),
 		fmt.Sprintf("REVOKE ALL ON DATABASE %s FROM PUBLIC", name),
-		fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s, %s", name, owner, app))
+		fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s, %s", name, owner, users))
 	s.admin(tb, name,
 		fmt.Sprintf("ALTER SCHEMA public OWNER TO %s", owner),
 		"REVOKE ALL ON SCHEMA public FROM PUBLIC",
-		fmt.Sprintf("GRANT USAGE ON SCHEMA public TO %s", app))
+		fmt.Sprintf("GRANT USAGE ON SCHEMA public TO %s", users))
 	tb.Cleanup(func() {
 		if s.Pid() != 0 {
 			s.admin(tb, "postgres", fmt.Sprintf("DROP DATABASE %s WITH (FORCE)", name))

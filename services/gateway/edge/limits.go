@@ -14,6 +14,8 @@ type Limits struct {
 	// ResponseBytes bounds one message from a service.
 	ResponseBytes int `yaml:"response_bytes"`
 	HeaderBytes   int `yaml:"header_bytes"`
+	// LogPerSecond is how many files of the public log one client gets, a second, and four times as many at once.
+	LogPerSecond int `yaml:"log_per_second"`
 	// HeaderSeconds and BodySeconds bound how long headers and a JSON body, or the rest of one that
 	// was refused, may take to arrive, StallSeconds how long the next piece of an import or a document may.
 	HeaderSeconds int `yaml:"header_seconds"`
@@ -35,6 +37,7 @@ func (l *Limits) Validate() error {
 	}{
 		{"response_bytes", &l.ResponseBytes, 64 << 20},
 		{"header_bytes", &l.HeaderBytes, 32 << 10},
+		{"log_per_second", &l.LogPerSecond, 50},
 		{"header_seconds", &l.HeaderSeconds, 10},
 		{"body_seconds", &l.BodySeconds, 30},
 		{"stall_seconds", &l.StallSeconds, 60},

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -30,20 +31,31 @@ type API struct {
 	origins origins
 	probes  *probes
 	fhir    *passage
+	log     *publicLog
 }
 
-// New makes the API over one connection for each service. Pages of the allowed
-// origins may sign in for bearer tokens.
-func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits, allowed []string, fhir FHIR) (*API, error) {
+// Options say how the API is served.
+type Options struct {
+	Limits edge.Limits
+	// Origins are those whose pages may sign in for bearer tokens.
+	Origins []string
+	FHIR    FHIR
+	Log     Log
+	Now     func() time.Time
+}
+
+// New makes the API over one connection for each service.
+func New(conns map[accessv1.Service]grpc.ClientConnInterface, o Options) (*API, error) {
 	routes, err := Routes()
 	if err != nil {
 		return nil, err
 	}
-	origins, err := newOrigins(allowed)
+	origins, err := newOrigins(o.Origins)
 	if err != nil {
 		return nil, err
 	}
-	a := &API{routes: make(map[string]Route, len(routes)), limits: limits, origins: origins}
+	a := &API{routes: make(map[string]Route, len(routes)), limits: o.Limits, origins: origins}
+	a.log = newPublicLog(o.Log, o.Limits, o.Now)
 	for _, r := range append(routes, webhookRoute) {
 		a.routes[r.key()] = r
 	}
@@ -63,7 +75,7 @@ func New(conns map[accessv1.Service]grpc.ClientConnInterface, limits edge.Limits
 		runtime.WithMiddlewares(a.enter),
 	)
 	auth := authv1.NewAuthServiceClient(conns[accessv1.Service_SERVICE_AUTH])
-	a.fhir = newPassage(fhir, &admitted{service: accessv1.Service_SERVICE_RECORDS, auth: auth}, limits)
+	a.fhir = newPassage(o.FHIR, &admitted{service: accessv1.Service_SERVICE_RECORDS, auth: auth}, o.Limits)
 	return a, a.register(conns)
 }
 
@@ -123,6 +135,10 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !utf8.ValidString(r.URL.Path) {
 		Fail(w, r, errs.New(errs.KindInvalid, reasonParameter, "the path is not valid UTF-8"))
+		return
+	}
+	if a.log.takes(r.URL.Path) {
+		a.log.serve(w, r)
 		return
 	}
 	if isFHIR(r.URL.Path) {

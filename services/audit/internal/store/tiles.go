@@ -66,7 +66,7 @@ func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	}
 	for i, t := range tiles {
 		if out[i] == nil {
-			return nil, fmt.Errorf("tile %s is missing", t.Path())
+			return nil, fmt.Errorf("tile %s: %w", t.Path(), ErrNoTile)
 		}
 	}
 	return out, nil
