@@ -124,7 +124,7 @@ func alertID(d store.DueReport) uuid.UUID {
 	var id uuid.UUID
 	copy(id[:], sum[:])
 	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(d.At.UnixMilli())) //nolint:gosec // after 1970
+	binary.BigEndian.PutUint64(ms[:], uint64(d.At.UnixMilli())) // after 1970
 	copy(id[:6], ms[2:])
 	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80

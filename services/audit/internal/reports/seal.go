@@ -96,5 +96,5 @@ func (s *sealer) open(ctx context.Context, report store.Report, steps []store.Re
 
 // place is where a sealed value belongs.
 func place(id uuid.UUID, version int32) []byte {
-	return binary.BigEndian.AppendUint32(id[:], uint32(version)) //nolint:gosec // versions are 1 to 500
+	return binary.BigEndian.AppendUint32(id[:], uint32(version)) // versions are 1 to 500
 }
