@@ -131,7 +131,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	recordsv1.RegisterAccessServiceServer(a.Server, api.NewAccess(a.glass))
 	recordsv1.RegisterWatchServiceServer(a.Server, api.NewWatch(a.watch))
 	recordsv1.RegisterReferralServiceServer(a.Server, api.NewReferrals(referral.New(a.access, a.keys, o.Now)))
-	a.rights = rights.New(a.access, a.keys, charts, files, o.Now)
+	a.rights = rights.New(a.access, a.keys, charts, files, a.watch, o.Now)
 	recordsv1.RegisterRightsServiceServer(a.Server, api.NewRights(a.rights))
 	if err := a.serveFHIR(ctx, s.FHIR, charts, generations, o.Now); err != nil {
 		a.close()

@@ -196,7 +196,7 @@ func (s *Files) Download(ctx context.Context, at chart.Place, begin func(chart.D
 func (s *Files) Copy(ctx context.Context, practice uuid.UUID, doc chart.Document, out io.Writer) error {
 	err := Open(practice, doc, s.chart.Pieces(ctx, practice, doc.Place), out)
 	if errors.Is(err, errBroken) {
-		return s.chart.Alarm(ctx, doc, errBroken)
+		return s.chart.BrokenFile(ctx, practice, doc, errBroken)
 	}
 	return err
 }

@@ -39,15 +39,16 @@ func (c *Chart) StartUpload(ctx context.Context, patient uuid.UUID) (Upload, err
 	}
 	u := Upload{v.Practice, patient, uuid.Must(uuid.NewV7())}
 	now := c.now()
+	var done bool
 	return u, c.keep(ctx, u, func(b *pgx.Batch) {
-		store.StartUpload(b, u.Practice, u.Patient, u.ID, now, now.Add(-uploadTime))
-	}, nil)
+		store.StartUpload(b, u.Practice, u.Patient, u.ID, now, now.Add(-uploadTime), &done)
+	}, &done)
 }
 
 // PutPiece stores the next piece.
 func (c *Chart) PutPiece(ctx context.Context, u Upload, n int, sealed []byte) error {
 	var done bool
-	return c.keep(ctx, u, func(b *pgx.Batch) { store.PutPiece(b, u.Practice, u.ID, n, sealed, &done) }, &done)
+	return c.keep(ctx, u, func(b *pgx.Batch) { store.PutPiece(b, u.Practice, u.Patient, u.ID, n, sealed, &done) }, &done)
 }
 
 // keep commits a step of an upload. What it stores shows nothing of a patient and is nobody's yet, so it leaves
@@ -128,6 +129,26 @@ func (c *Chart) FinishUpload(ctx context.Context, u Upload, r Request, pieces in
 
 // errAgain undoes what a repeated request would have made.
 var errAgain = errors.New("the request was made before")
+
+// Erased reports whether the patient is gone, as after an erasure that ran beside a read.
+func Erased(ctx context.Context, a *pg.Access, practice, patient uuid.UUID) (bool, error) {
+	var there bool
+	err := a.Do(ctx, pg.Unit{Practice: practice, Queue: func(b *pgx.Batch) { store.PatientThere(b, practice, patient, &there) }})
+	return !there, err
+}
+
+// BrokenFile is what to answer where a file does not open: DATA_LOSS with its alarm, or that there
+// is no such document where the patient was erased while it was read.
+func (c *Chart) BrokenFile(ctx context.Context, practice uuid.UUID, d Document, broken error) error {
+	erased, err := Erased(ctx, c.access, practice, d.Patient)
+	switch {
+	case err != nil:
+		return err
+	case erased:
+		return NotFound
+	}
+	return c.Alarm(ctx, d, broken)
+}
 
 // Pieces reads the pieces of a file of the practice, one at a time; none beyond the last. Whether somebody
 // may have them was decided with the document that names the file.

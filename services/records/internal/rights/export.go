@@ -52,7 +52,7 @@ func (r *Rights) Export(ctx context.Context, at Place, out io.Writer) error {
 func (r *Rights) ExportByToken(ctx context.Context, token, address string, out io.Writer) error {
 	now := r.now()
 	until := now.Add(claimTime)
-	who, at, err := r.use(ctx, token, address, func(b *pgx.Batch, who bearer, kept *store.PatientToken, found *bool) {
+	ctx, who, err := r.use(ctx, token, address, func(b *pgx.Batch, who bearer, kept *store.PatientToken, found *bool) {
 		store.ClaimExport(b, who.viewer.Practice, who.hash, now, until, kept, found)
 	})
 	if err != nil {
@@ -63,7 +63,7 @@ func (r *Rights) ExportByToken(ctx context.Context, token, address string, out i
 			store.EndExport(b, who.viewer.Practice, who.hash, until, delivered, r.now(), done)
 		}
 	}
-	if err = r.export(ctx, who.actor, at, out, end(true)); err == nil {
+	if err = r.export(ctx, who.actor, who.at, out, end(true)); err == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishing)

@@ -21,6 +21,7 @@ import (
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
+	"github.com/carekeep/carekeep/services/records/internal/watch"
 )
 
 // Rights runs the operations. Safe for concurrent use.
@@ -29,12 +30,13 @@ type Rights struct {
 	keys   *keys.Keys
 	chart  *chart.Chart
 	files  *attach.Files
+	watch  *watch.Watch
 	now    func() time.Time
 }
 
 // New makes a Rights; now is the server's clock.
-func New(a *pg.Access, k *keys.Keys, c *chart.Chart, f *attach.Files, now func() time.Time) *Rights {
-	return &Rights{access: a, keys: k, chart: c, files: f, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
+func New(a *pg.Access, k *keys.Keys, c *chart.Chart, f *attach.Files, w *watch.Watch, now func() time.Time) *Rights {
+	return &Rights{access: a, keys: k, chart: c, files: f, watch: w, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}
 }
 
 // Place is where a request, disclosure or consent stands.

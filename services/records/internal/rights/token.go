@@ -85,6 +85,7 @@ func (r *Rights) Issue(ctx context.Context, at Place, valid time.Duration) (stri
 type bearer struct {
 	actor
 	hash []byte
+	at   Place // of the request that the token is for
 }
 
 // parse reads a token, and tells the evidence whose it says it is.
@@ -105,7 +106,7 @@ func (r *Rights) parse(ctx context.Context, token, address string) (bearer, erro
 		return bearer{}, r.wrong(ctx, address)
 	}
 	practice, hash := uuid.UUID(raw[:practiceBytes]), sha256.Sum256(raw)
-	return bearer{actor{viewer: store.Viewer{Practice: practice, Whole: true}}, hash[:]}, nil
+	return bearer{actor: actor{viewer: store.Viewer{Practice: practice, Whole: true}}, hash: hash[:]}, nil
 }
 
 // wrong counts a wrong token against the network it came from.
@@ -123,9 +124,9 @@ func (r *Rights) wrong(ctx context.Context, address string) error {
 	return errToken
 }
 
-// spend uses the token for one action, and returns the request that it is for. That commits no
-// evidence of the action itself: the caller of this function does.
-func (r *Rights) spend(ctx context.Context, token, use, address string) (bearer, Place, error) {
+// spend uses the token for one action, and returns who may do it, with a context in which accesses are held against the
+// practice's marks. That commits no evidence of the action itself: the caller of this function does.
+func (r *Rights) spend(ctx context.Context, token, use, address string) (context.Context, bearer, error) {
 	return r.use(ctx, token, address, func(b *pgx.Batch, who bearer, out *store.PatientToken, found *bool) {
 		store.SpendToken(b, who.viewer.Practice, who.hash, use, r.now(), out, found)
 	})
@@ -133,39 +134,45 @@ func (r *Rights) spend(ctx context.Context, token, use, address string) (bearer,
 
 func (r *Rights) use(ctx context.Context, token, address string,
 	queue func(*pgx.Batch, bearer, *store.PatientToken, *bool),
-) (bearer, Place, error) {
+) (context.Context, bearer, error) {
 	who, err := r.parse(ctx, token, address)
 	if err != nil {
-		return who, Place{}, err
+		return ctx, who, err
 	}
+	practice := who.viewer.Practice
 	var kept store.PatientToken
 	var found bool
 	if err := r.inside(ctx, who.actor, func(b *pgx.Batch) { queue(b, who, &kept, &found) }); err != nil {
-		return who, Place{}, err
+		return ctx, who, err
 	}
 	if !found {
-		return who, Place{}, r.wrong(ctx, address)
+		return ctx, who, r.wrong(ctx, address)
 	}
-	evidence.From(ctx).SetBearer(who.viewer.Practice, accessv1.Purpose_PURPOSE_INDIVIDUAL, address)
-	return who, Place{kept.Patient, kept.Request}, nil
+	evidence.From(ctx).SetBearer(practice, accessv1.Purpose_PURPOSE_INDIVIDUAL, address)
+	who.at = Place{kept.Patient, kept.Request}
+	attended, err := r.watch.Attend(ctx, practice)
+	if err != nil {
+		return ctx, who, err
+	}
+	return attended, who, nil
 }
 
 // View shows the holder of a token where the request stands.
 func (r *Rights) View(ctx context.Context, token, address string) (*Request, error) {
-	who, at, err := r.spend(ctx, token, store.UseView, address)
+	ctx, who, err := r.spend(ctx, token, store.UseView, address)
 	if err != nil {
 		return nil, err
 	}
-	return r.forPerson(r.shown(requests.read(ctx, r, who.actor, at)))
+	return r.forPerson(r.shown(requests.read(ctx, r, who.actor, who.at)))
 }
 
 // StateByToken files a statement of the holder of a token.
 func (r *Rights) StateByToken(ctx context.Context, token, address, text string) (*Request, error) {
-	who, at, err := r.spend(ctx, token, store.UseStatement, address)
+	ctx, who, err := r.spend(ctx, token, store.UseStatement, address)
 	if err != nil {
 		return nil, err
 	}
-	return r.forPerson(r.state(ctx, who.actor, at, text))
+	return r.forPerson(r.state(ctx, who.actor, who.at, text))
 }
 
 // forPerson leaves out what is the practice's own: which of its staff did what.

@@ -281,10 +281,13 @@ func (s *scrubbing) judge(ctx context.Context, row store.Stored, live index.Gene
 		return nil, nil
 	}
 	err = s.file(ctx, row.Document, plain)
-	if errs.KindOf(err) == errs.KindDataLoss {
-		return err, nil
+	if errs.KindOf(err) != errs.KindDataLoss {
+		return nil, err
 	}
-	return nil, err
+	if erased, unknown := chart.Erased(ctx, s.access, s.job.Practice, row.Patient); erased || unknown != nil {
+		return nil, unknown // its pieces went while they were read
+	}
+	return err, nil
 }
 
 // file reads a file to its end. Each of its pieces counts as a document against the limit of speed.

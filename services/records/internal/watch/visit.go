@@ -120,7 +120,7 @@ func (w *Watch) Inspect(ctx context.Context, events []*auditv1.Event, b *pgx.Bat
 		}
 		if mark&Decoy != 0 && touches(ctx, e) {
 			e.Risk, e.Reason = auditv1.Risk_RISK_CRITICAL, ReasonDecoy
-			if !queued {
+			if !queued && v.who.User != uuid.Nil {
 				queued = true
 				store.QueueFreeze(b, v.who, v.report())
 			}

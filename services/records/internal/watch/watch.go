@@ -96,6 +96,15 @@ func (w *Watch) Enter(ctx context.Context, c *caller.Caller) (context.Context, e
 	return context.WithValue(ctx, visitKey{}, &visit{list: l, who: who}), nil
 }
 
+// Attend begins the visit of somebody without an account, say the holder of a patient's token: there is nobody to freeze.
+func (w *Watch) Attend(ctx context.Context, practice uuid.UUID) (context.Context, error) {
+	l, err := w.listOf(ctx, practice)
+	if err != nil {
+		return nil, err
+	}
+	return context.WithValue(ctx, visitKey{}, &visit{list: l, who: store.Freeze{Practice: practice}}), nil
+}
+
 // listOf is a practice's list, at most freshFor old.
 func (w *Watch) listOf(ctx context.Context, practice uuid.UUID) (*list, error) {
 	have, ok := w.lists.GetIfPresent(practice)
