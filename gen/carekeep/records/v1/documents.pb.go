@@ -213,7 +213,7 @@ type UploadDocumentOptions struct {
 	MediaType string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
 	// Of the content, in hexadecimal digits. Where set, other content is refused.
 	Sha256 string `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// Makes a repeated upload return the first one's result (AIP-155).
+	// Makes a repeated upload return the first one's result, for a week (AIP-155).
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -581,7 +581,7 @@ func (x *ListPatientsResponse) GetNextPageToken() string {
 type CreatePatientRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Patient *Patient               `protobuf:"bytes,1,opt,name=patient,proto3" json:"patient,omitempty"`
-	// Makes a repeated call return the first one's result (AIP-155).
+	// Makes a repeated call return the first one's result, for a week (AIP-155).
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1252,7 +1252,7 @@ func (x *ListNotesResponse) GetNextPageToken() string {
 type CreateNoteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Note  *Note                  `protobuf:"bytes,1,opt,name=note,proto3" json:"note,omitempty"`
-	// Makes a repeated call return the first one's result (AIP-155).
+	// Makes a repeated call return the first one's result, for a week (AIP-155).
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Parent        string `protobuf:"bytes,3,opt,name=parent,proto3" json:"parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1732,7 +1732,7 @@ func (x *ListPrescriptionsResponse) GetNextPageToken() string {
 type CreatePrescriptionRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Prescription *Prescription          `protobuf:"bytes,1,opt,name=prescription,proto3" json:"prescription,omitempty"`
-	// Makes a repeated call return the first one's result (AIP-155).
+	// Makes a repeated call return the first one's result, for a week (AIP-155).
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Parent        string `protobuf:"bytes,3,opt,name=parent,proto3" json:"parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2204,7 +2204,7 @@ func (x *ListAppointmentsResponse) GetNextPageToken() string {
 type CreateAppointmentRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Appointment *Appointment           `protobuf:"bytes,1,opt,name=appointment,proto3" json:"appointment,omitempty"`
-	// Makes a repeated call return the first one's result (AIP-155).
+	// Makes a repeated call return the first one's result, for a week (AIP-155).
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Parent        string `protobuf:"bytes,3,opt,name=parent,proto3" json:"parent,omitempty"`
 	unknownFields protoimpl.UnknownFields

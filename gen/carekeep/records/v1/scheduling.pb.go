@@ -666,7 +666,7 @@ type BookAppointmentRequest struct {
 	// One slot after start_time where it is left out.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	Reason  string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Makes a repeated call return the first one's result (AIP-155).
+	// Makes a repeated call return the first one's result, for a week (AIP-155).
 	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

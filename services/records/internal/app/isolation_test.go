@@ -245,7 +245,7 @@ func TestDMD06_DC14_DatabaseBlocksABadQuery(t *testing.T) {
 	h := newHouse(t)
 	h.file(h.doctor())
 	tables := []string{"practice_keys", "data_keys", "patients", "documents", "document_history", "index_generations", "resource_index", "care_team", "requests",
-		"glass_users", "glass_openings", "referrals", "watch_lists", "freezes", "uploads", "document_pieces"}
+		"glass_users", "glass_openings", "referrals", "watch_lists", "freezes", "uploads", "document_pieces", "makers", "purge_runs"}
 	ctx := context.Background()
 	for _, role := range []struct{ certificate, role string }{{"records", "records_app"}, {"records-migrate", "records_owner"}} {
 		conn, err := postgres.ForTest(t).Conn(ctx, role.certificate, role.role, h.database)

@@ -350,6 +350,8 @@ var patientTables = map[string]string{
 	"erasures":      "kept: the decision and its certificate, without any data of the patient",
 	"practice_keys": "nobody's: the practice's", "retention": "nobody's: the practice's",
 	"token_failures": "nobody's: networks that wrong tokens came from",
+	"makers":         "nobody's: who made a record, and no longer which",
+	"purge_runs":     "nobody's: the practice's",
 	"practices":      "nobody's: the practice's", "practice_key_versions": "nobody's: the practice's",
 	"index_generations": "nobody's: the practice's",
 	"key_jobs":          "nobody's: the practice's; a scrub that runs names where it is",

@@ -68,5 +68,6 @@ func RemoveMember(b *pgx.Batch, v Viewer, patient, user uuid.UUID) {
 func ReadOwners(b *pgx.Batch, practice uuid.UUID, users []uuid.UUID, out *[]uuid.UUID) {
 	many(b, out, func(r pgx.Rows, id *uuid.UUID) error { return r.Scan(id) },
 		`SELECT user_id FROM care_team WHERE practice_id = $1 AND user_id = ANY ($2)
-		UNION SELECT user_id FROM requests WHERE practice_id = $1 AND user_id = ANY ($2)`, practice, users)
+		UNION SELECT user_id FROM requests WHERE practice_id = $1 AND user_id = ANY ($2)
+		UNION SELECT user_id FROM makers WHERE practice_id = $1 AND user_id = ANY ($2)`, practice, users)
 }

@@ -70,6 +70,17 @@ func ReadRequest(b *pgx.Batch, practice, user, request uuid.UUID, out *Made, fou
 		practice, user, request)
 }
 
+// ForgetRequests deletes requests from before a moment, the oldest first, and says how many. Who made something by one of
+// them stays known (ReadOwners).
+func ForgetRequests(b *pgx.Batch, practice uuid.UUID, before time.Time, most int, gone *int) {
+	queue(b, `WITH old AS (
+			SELECT user_id, request_id FROM requests WHERE practice_id = $1 AND created_at < $2 ORDER BY created_at LIMIT $3),
+		gone AS (DELETE FROM requests r USING old
+			WHERE r.practice_id = $1 AND r.user_id = old.user_id AND r.request_id = old.request_id RETURNING r.user_id),
+		known AS (INSERT INTO makers (practice_id, user_id) SELECT DISTINCT $1::uuid, user_id FROM gone ON CONFLICT DO NOTHING)
+		SELECT count(*) FROM gone`, practice, before, most).QueryRow(func(r pgx.Row) error { return r.Scan(gone) })
+}
+
 // A second writer waits for the row of the key, and then finds another version.
 const replaceDocument = `WITH can AS (
 		SELECT 1 FROM patients p JOIN documents d ON d.practice_id = $1 AND d.type = $4 AND d.id = $5 AND d.patient_id = p.patient_id

@@ -71,12 +71,19 @@ func (u *Upkeep) trimDue(v store.KeyVersion, debt store.Debt) time.Time {
 
 // due starts what the practice is due for.
 func (u *Upkeep) due(ctx context.Context, practice uuid.UUID) error {
+	return errors.Join( // what fails holds nothing else up
+		u.forgetRequests(ctx, practice), u.keysDue(ctx, practice),
+	)
+}
+
+// keysDue starts what the practice's keys are due for.
+func (u *Upkeep) keysDue(ctx context.Context, practice uuid.UUID) error {
 	ctx = jobContext(ctx, practice, "KeepKeys", accessv1.Action_ACTION_KEY_ROTATE)
 	s, err := u.status(ctx, practice)
 	if err != nil {
 		return err
 	}
-	return errors.Join( // what fails holds nothing else up
+	return errors.Join(
 		u.rotateDue(ctx, practice, s), u.rewrapDue(ctx, practice, s), u.trimIfDue(ctx, practice, s),
 		u.replaceDue(ctx, practice, s), u.resealDue(ctx, practice), u.scrubDue(ctx, practice, s),
 	)
