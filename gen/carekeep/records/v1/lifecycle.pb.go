@@ -697,9 +697,12 @@ type Retention struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Calendar years in UTC after the last contact, which is when anything was last
 	// stored in the patient's chart. The day of the anniversary still counts.
-	Years         int32 `protobuf:"varint,1,opt,name=years,proto3" json:"years,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Years int32 `protobuf:"varint,1,opt,name=years,proto3" json:"years,omitempty"`
+	// Whether patients whose retention has ended are purged once a day. Where it is false, they are counted once a day, in
+	// the audit log (RETENTION_DUE), and go when PurgePatients is called.
+	AutomaticPurge bool `protobuf:"varint,2,opt,name=automatic_purge,json=automaticPurge,proto3" json:"automatic_purge,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Retention) Reset() {
@@ -739,11 +742,20 @@ func (x *Retention) GetYears() int32 {
 	return 0
 }
 
+func (x *Retention) GetAutomaticPurge() bool {
+	if x != nil {
+		return x.AutomaticPurge
+	}
+	return false
+}
+
 type UpdateRetentionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Years         int32                  `protobuf:"varint,1,opt,name=years,proto3" json:"years,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Years int32                  `protobuf:"varint,1,opt,name=years,proto3" json:"years,omitempty"`
+	// Left out, nothing is purged without being asked for.
+	AutomaticPurge bool `protobuf:"varint,2,opt,name=automatic_purge,json=automaticPurge,proto3" json:"automatic_purge,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UpdateRetentionRequest) Reset() {
@@ -781,6 +793,13 @@ func (x *UpdateRetentionRequest) GetYears() int32 {
 		return x.Years
 	}
 	return 0
+}
+
+func (x *UpdateRetentionRequest) GetAutomaticPurge() bool {
+	if x != nil {
+		return x.AutomaticPurge
+	}
+	return false
 }
 
 type PurgePatientsRequest struct {
@@ -1899,11 +1918,13 @@ const file_carekeep_records_v1_lifecycle_proto_rawDesc = "" +
 	"\vlegal_holds\x18\x01 \x03(\v2\x1e.carekeep.records.v1.LegalHoldR\n" +
 	"legalHolds\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x15\n" +
-	"\x13GetRetentionRequest\"!\n" +
+	"\x13GetRetentionRequest\"J\n" +
 	"\tRetention\x12\x14\n" +
-	"\x05years\x18\x01 \x01(\x05R\x05years\"9\n" +
+	"\x05years\x18\x01 \x01(\x05R\x05years\x12'\n" +
+	"\x0fautomatic_purge\x18\x02 \x01(\bR\x0eautomaticPurge\"b\n" +
 	"\x16UpdateRetentionRequest\x12\x1f\n" +
-	"\x05years\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\aR\x05years\"Q\n" +
+	"\x05years\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\aR\x05years\x12'\n" +
+	"\x0fautomatic_purge\x18\x02 \x01(\bR\x0eautomaticPurge\"Q\n" +
 	"\x14PurgePatientsRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12 \n" +
 	"\x05limit\x18\x02 \x01(\x05B\n" +

@@ -87,19 +87,19 @@ func (s *Lifecycle) ListLegalHolds(ctx context.Context, r *recordsv1.ListLegalHo
 
 // GetRetention implements the RPC.
 func (s *Lifecycle) GetRetention(ctx context.Context, _ *recordsv1.GetRetentionRequest) (*recordsv1.Retention, error) {
-	years, err := s.life.Retention(ctx)
+	k, err := s.life.Retention(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &recordsv1.Retention{Years: int32(years)}, nil
+	return &recordsv1.Retention{Years: int32(k.Years), AutomaticPurge: k.Automatic}, nil
 }
 
 // UpdateRetention implements the RPC.
 func (s *Lifecycle) UpdateRetention(ctx context.Context, r *recordsv1.UpdateRetentionRequest) (*recordsv1.Retention, error) {
-	if err := s.life.SetRetention(ctx, int(r.GetYears())); err != nil {
+	if err := s.life.SetRetention(ctx, int(r.GetYears()), r.GetAutomaticPurge()); err != nil {
 		return nil, err
 	}
-	return &recordsv1.Retention{Years: r.GetYears()}, nil
+	return &recordsv1.Retention{Years: r.GetYears(), AutomaticPurge: r.GetAutomaticPurge()}, nil
 }
 
 // PurgePatients implements the RPC.

@@ -119,13 +119,15 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	charts := chart.New(a.access, a.keys, generations, o.Now)
 	files := attach.New(charts)
 	a.search = search.New(charts, a.keys)
-	a.upkeep = upkeep.New(a.pool, a.access, a.keys, a.vault, generations, upkeep.Options{Limits: s.Upkeep, Now: o.Now, Log: o.Log})
+	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)
+	a.upkeep = upkeep.New(a.pool, a.access, a.keys, a.vault, generations, upkeep.Options{
+		Limits: s.Upkeep, PurgeDue: a.life.PurgeDue, Now: o.Now, Log: o.Log,
+	})
 	recordsv1.RegisterKeysServiceServer(a.Server, api.NewKeys(a.upkeep))
 	recordsv1.RegisterIndexServiceServer(a.Server, api.NewIndex(a.upkeep))
 	recordsv1.RegisterRecordsServiceServer(a.Server, api.New(charts, intake.New(a.access, a.keys, generations, s.Imports, o.Now), a.search))
 	recordsv1.RegisterDocumentServiceServer(a.Server, api.NewDocuments(charts, files))
 	recordsv1.RegisterSchedulingServiceServer(a.Server, api.NewScheduling(schedule.New(charts, o.Now)))
-	a.life = life.New(a.access, a.keys, a.vault, notary.New(a.vault, transit.RecordsCertificates, certificate.Signer), closed, o.Now)
 	recordsv1.RegisterLifecycleServiceServer(a.Server, api.NewLifecycle(a.life))
 	a.glass = glass.New(a.access, a.keys, o.Now, o.Log)
 	recordsv1.RegisterAccessServiceServer(a.Server, api.NewAccess(a.glass))

@@ -252,7 +252,7 @@ func (l *Life) Purge(ctx context.Context, dry bool, limit int) (Report, error) {
 		switch err := l.purge(ctx, v.Practice, user, patient); {
 		case err == nil:
 			r.Patients = append(r.Patients, patient)
-		case errs.KindOf(err) == errs.KindPrecondition || errs.KindOf(err) == errs.KindNotFound || errs.KindOf(err) == errs.KindConflict:
+		case spared(err):
 			r.Skipped++
 		default:
 			return r, err

@@ -163,22 +163,22 @@ func aboutHold(h store.Hold) func(*auditv1.Event) {
 	}
 }
 
-// Retention returns how many years the practice keeps records.
-func (l *Life) Retention(ctx context.Context) (years int, err error) {
+// Retention returns how long the practice keeps records.
+func (l *Life) Retention(ctx context.Context) (out store.Keeping, err error) {
 	_, v, err := view(ctx)
 	if err != nil {
-		return 0, err
+		return out, err
 	}
 	err = l.access.Do(ctx, pg.Unit{
 		Practice: v.Practice,
-		Queue:    func(b *pgx.Batch) { store.ReadRetention(b, v.Practice, &years) },
+		Queue:    func(b *pgx.Batch) { store.ReadRetention(b, v.Practice, &out) },
 		Decide:   func() ([]*auditv1.Event, error) { return []*auditv1.Event{evidence.From(ctx).Event()}, nil },
 	})
-	return years, err
+	return out, err
 }
 
-// SetRetention changes it.
-func (l *Life) SetRetention(ctx context.Context, years int) error {
+// SetRetention changes it. Who does so answers for the purges that nobody asks for.
+func (l *Life) SetRetention(ctx context.Context, years int, automatic bool) error {
 	user, v, err := view(ctx)
 	if err != nil {
 		return err
@@ -189,9 +189,15 @@ func (l *Life) SetRetention(ctx context.Context, years int) error {
 	}
 	return l.access.Do(ctx, pg.Unit{
 		Practice: v.Practice,
-		Queue:    func(b *pgx.Batch) { store.SetRetention(b, v.Practice, user, years, l.now()) },
+		Queue: func(b *pgx.Batch) {
+			store.SetRetention(b, v.Practice, store.Keeping{Years: years, Automatic: automatic, ChangedBy: user}, l.now())
+		},
 		Decide: func() ([]*auditv1.Event, error) {
-			return []*auditv1.Event{evidence.From(ctx).Event(evidence.Count(years))}, nil
+			reason := "PURGE_ON_REQUEST"
+			if automatic {
+				reason = "PURGE_AUTOMATIC"
+			}
+			return []*auditv1.Event{evidence.From(ctx).Event(evidence.Count(years), evidence.Reason(reason))}, nil
 		},
 	})
 }

@@ -11,17 +11,26 @@ import (
 // Retention is the least a practice keeps records: seven calendar years (claim DH-46).
 const Retention = 7
 
-// ReadRetention reads how many years a practice keeps records.
-func ReadRetention(b *pgx.Batch, practice uuid.UUID, years *int) {
-	queue(b, `SELECT coalesce((SELECT years FROM retention WHERE practice_id = $1), 7)`, practice).
-		QueryRow(func(r pgx.Row) error { return r.Scan(years) })
+// Keeping says how long a practice keeps records, and what becomes of them then.
+type Keeping struct {
+	Years     int
+	Automatic bool // whether a purge needs nobody who calls it
+	// ChangedBy decided so; nil where nobody has.
+	ChangedBy uuid.UUID
+}
+
+// ReadRetention reads how long a practice keeps records.
+func ReadRetention(b *pgx.Batch, practice uuid.UUID, out *Keeping) {
+	queue(b, `SELECT coalesce(r.years, 7), coalesce(r.automatic_purge, false), coalesce(r.changed_by, '00000000-0000-0000-0000-000000000000')
+		FROM (SELECT 1) one LEFT JOIN retention r ON r.practice_id = $1`, practice).
+		QueryRow(func(r pgx.Row) error { return r.Scan(&out.Years, &out.Automatic, &out.ChangedBy) })
 }
 
 // SetRetention changes it.
-func SetRetention(b *pgx.Batch, practice, user uuid.UUID, years int, now time.Time) {
-	queue(b, `INSERT INTO retention (practice_id, years, changed_by, changed_at) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (practice_id) DO UPDATE SET years = excluded.years, changed_by = excluded.changed_by, changed_at = excluded.changed_at`,
-		practice, years, user, now)
+func SetRetention(b *pgx.Batch, practice uuid.UUID, k Keeping, now time.Time) {
+	queue(b, `INSERT INTO retention (practice_id, years, automatic_purge, changed_by, changed_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (practice_id) DO UPDATE SET years = excluded.years, automatic_purge = excluded.automatic_purge,
+			changed_by = excluded.changed_by, changed_at = excluded.changed_at`, practice, k.Years, k.Automatic, k.ChangedBy, now)
 }
 
 // Hold is a legal hold; the nil patient stands for the whole practice.
@@ -174,16 +183,25 @@ func ErasePatient(b *pgx.Batch, practice, patient uuid.UUID, out *Toll) {
 
 // Who was stored less than the retention ago is not due, whatever else there is: the
 // first condition spares most patients the look at their documents.
-const due = `SELECT p.patient_id FROM patients p,
+const due = ` FROM patients p,
 	LATERAL (SELECT coalesce((SELECT years FROM retention WHERE practice_id = $1), 7) AS years) r,
 	LATERAL (SELECT EXISTS (SELECT FROM legal_holds h WHERE h.practice_id = $1 AND h.released_at IS NULL
 		AND h.patient_id IN (p.patient_id, '00000000-0000-0000-0000-000000000000')) AS held) h
 	WHERE p.practice_id = $1 AND p.patient_id > $2 AND p.created_at < now() - make_interval(years => r.years)
-	  AND retention_end(last_contact($1, p.patient_id), r.years) <= now() AND h.held = $3
-	ORDER BY p.patient_id LIMIT $4`
+	  AND retention_end(last_contact($1, p.patient_id), r.years) <= now() AND h.held = $3`
 
 // ListDue reads patients whose retention has ended, by id, after one: those that a legal hold
 // keeps, or those that it does not.
 func ListDue(b *pgx.Batch, practice, after uuid.UUID, held bool, limit int, out *[]uuid.UUID) {
-	many(b, out, func(r pgx.Rows, id *uuid.UUID) error { return r.Scan(id) }, due, practice, after, held, limit)
+	many(b, out, func(r pgx.Rows, id *uuid.UUID) error { return r.Scan(id) }, `SELECT p.patient_id`+due+` ORDER BY p.patient_id LIMIT $4`, practice, after, held, limit)
+}
+
+// BeginPurge notes that a practice's due patients are counted now, and counts those whom no hold keeps, if that was last
+// done at a moment or before it. Of replicas that ask at the same time one does it.
+func BeginPurge(b *pgx.Batch, practice uuid.UUID, now, last time.Time, found *int, begun *bool) {
+	one(b, begun, func(r pgx.Rows) error { return r.Scan(found) }, `WITH mine AS (
+			INSERT INTO purge_runs AS x (practice_id, ran_at) VALUES ($1, $4)
+			ON CONFLICT (practice_id) DO UPDATE SET ran_at = excluded.ran_at WHERE x.ran_at <= $5 RETURNING practice_id)
+		SELECT c.n FROM mine CROSS JOIN LATERAL (SELECT count(*) AS n`+due+` AND p.practice_id = mine.practice_id) c`,
+		practice, uuid.Nil, false, now, last)
 }

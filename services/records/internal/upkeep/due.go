@@ -72,7 +72,7 @@ func (u *Upkeep) trimDue(v store.KeyVersion, debt store.Debt) time.Time {
 // due starts what the practice is due for.
 func (u *Upkeep) due(ctx context.Context, practice uuid.UUID) error {
 	return errors.Join( // what fails holds nothing else up
-		u.forgetRequests(ctx, practice), u.keysDue(ctx, practice),
+		u.forgetRequests(ctx, practice), u.keysDue(ctx, practice), u.purge(ctx, practice, time.Duration(u.limits.PurgeDays)*day),
 	)
 }
 

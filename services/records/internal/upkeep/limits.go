@@ -14,6 +14,7 @@ type Limits struct {
 	DataKeySeals    int64 `yaml:"data_key_seals"`    // 2^30; at most 2^31 (SP 800-38D 8.3, halved)
 	TrimDays        int   `yaml:"trim_days"`         // 35, and at most that: older backups are gone by then
 	ScrubDays       int   `yaml:"scrub_days"`        // 30
+	PurgeDays       int   `yaml:"purge_days"`        // 1: how often patients whose retention has ended are counted, or purged where the practice says so
 	ResealPerSecond int   `yaml:"reseal_per_second"` // 200 documents
 	ScrubPerSecond  int   `yaml:"scrub_per_second"`  // 1,000 documents
 	PollSeconds     int   `yaml:"poll_seconds"`      // 10: how often a replica looks for jobs that another one was asked for
@@ -39,6 +40,7 @@ func (l Limits) Validate() error {
 		{"data_key_seals", l.DataKeySeals, maxSeals, "random nonces allow no more seals under one key (SP 800-38D)"},
 		{"trim_days", int64(l.TrimDays), maxTrimDays, "what was erased must be unreadable in backups by then"},
 		{"scrub_days", int64(l.ScrubDays), 365, "a change from outside must not stay unseen for years"},
+		{"purge_days", int64(l.PurgeDays), 31, "what is to end must not be kept for months"},
 		{"reseal_per_second", int64(l.ResealPerSecond), 100_000, "it holds care up"},
 		{"scrub_per_second", int64(l.ScrubPerSecond), 100_000, "it holds care up"},
 		{"poll_seconds", int64(l.PollSeconds), 3600, "jobs would wait"},
@@ -61,7 +63,7 @@ func (l Limits) withDefaults() Limits {
 		value    *int
 		standard int
 	}{
-		{&l.PracticeKeyDays, 365}, {&l.DataKeyDays, maxKeyDays}, {&l.TrimDays, maxTrimDays}, {&l.ScrubDays, 30},
+		{&l.PracticeKeyDays, 365}, {&l.DataKeyDays, maxKeyDays}, {&l.TrimDays, maxTrimDays}, {&l.ScrubDays, 30}, {&l.PurgeDays, 1},
 		{&l.ResealPerSecond, 200}, {&l.ScrubPerSecond, 1000}, {&l.PollSeconds, 10},
 	} {
 		if *f.value == 0 {

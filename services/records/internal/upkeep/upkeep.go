@@ -36,8 +36,10 @@ type Vault interface {
 // Options are what an Upkeep works with.
 type Options struct {
 	Limits Limits
-	Now    func() time.Time
-	Log    *slog.Logger
+	// PurgeDue ends what the practice has kept for as long as it says; it is told how much time is to lie between two turns.
+	PurgeDue func(ctx context.Context, practice uuid.UUID, every time.Duration) error
+	Now      func() time.Time
+	Log      *slog.Logger
 }
 
 // Upkeep does the work. Safe for concurrent use.
@@ -54,13 +56,14 @@ type Upkeep struct {
 	scrubs  *rate.Limiter
 	wake    chan struct{}
 	swept   time.Time
+	purge   func(context.Context, uuid.UUID, time.Duration) error
 }
 
 // New makes an Upkeep; Run starts it.
 func New(pool *pgxpool.Pool, access *pg.Access, k *keys.Keys, vault Vault, x *index.Generations, o Options) *Upkeep {
 	limits := o.Limits.withDefaults()
 	return &Upkeep{
-		pool: pool, access: access, keys: k, vault: vault, index: x, limits: limits, log: o.Log,
+		pool: pool, access: access, keys: k, vault: vault, index: x, limits: limits, log: o.Log, purge: o.PurgeDue,
 		now:     func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
 		reseals: rate.NewLimiter(rate.Limit(limits.ResealPerSecond), resealBatch),
 		scrubs:  rate.NewLimiter(rate.Limit(limits.ScrubPerSecond), scrubBatch),
