@@ -29,3 +29,19 @@ path "transit/encrypt/audit-reports" {
 path "transit/decrypt/audit-reports" {
   capabilities = ["update"]
 }
+
+# Seal what people write about incidents and breaches.
+path "transit/keys/audit-incidents" {
+  capabilities = ["create", "update"]
+  allowed_parameters = {
+    "type" = ["aes256-gcm96"]
+  }
+}
+
+path "transit/encrypt/audit-incidents" {
+  capabilities = ["update"]
+}
+
+path "transit/decrypt/audit-incidents" {
+  capabilities = ["update"]
+}

@@ -33,6 +33,7 @@ const (
 	AuthSecrets     = "auth-secrets"     // auth: TOTP secrets, contact data
 	AuditCheckpoint = "audit-checkpoint" // audit: signs checkpoints
 	AuditReports    = "audit-reports"    // audit: reports of vulnerabilities
+	AuditIncidents  = "audit-incidents"  // audit: what people write about incidents and breaches
 	Backup          = "backup"           // backup: wraps the data keys of backups
 
 	RecordsCertificates = "records-certificates" // records: signs certificates of destruction

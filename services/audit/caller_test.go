@@ -73,10 +73,16 @@ func (s *suite) client(r *replica) auditv1.AuditServiceClient {
 // as returns a context of a request by an officer of a practice.
 func as(t testing.TB, practice uuid.UUID, permissions ...accessv1.Permission) context.Context {
 	t.Helper()
+	return asUser(t, officer, practice, time.Now(), permissions...)
+}
+
+// asUser is as for somebody else of the practice, and for servers whose clock is not ours.
+func asUser(t testing.TB, user, practice uuid.UUID, now time.Time, permissions ...accessv1.Permission) context.Context {
+	t.Helper()
 	s, err := signer()
 	require.NoError(t, err)
 	c := caller.Caller{
-		User: officer, Practice: practice, Session: uuid.MustParse("0194c9a0-0000-7000-8000-0000000000e5"), Username: "officer",
+		User: user, Practice: practice, Session: uuid.MustParse("0194c9a0-0000-7000-8000-0000000000e5"), Username: "officer",
 		Role: accessv1.RoleKind_ROLE_KIND_ADMIN, Assurance: accessv1.Assurance_ASSURANCE_AAL2,
 		Permissions: access.NewPermissions(permissions...), Purpose: accessv1.Purpose_PURPOSE_OPERATIONS,
 		Address: "198.51.100.9", Audience: accessv1.Service_SERVICE_AUDIT,
@@ -84,7 +90,7 @@ func as(t testing.TB, practice uuid.UUID, permissions ...accessv1.Permission) co
 	if practice == uuid.Nil {
 		c.Role = accessv1.RoleKind_ROLE_KIND_SUPERADMIN
 	}
-	token, err := s.Sign(c, time.Now())
+	token, err := s.Sign(c, now)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)

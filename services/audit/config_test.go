@@ -38,6 +38,9 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		"url: tls://nats:4222→url: nats://nats:4222":             "tls://",
 		"address: https://vault:8200→address: http://vault:8200": "https",
 		"trust_domain: carekeep.example\n→":                      "trust_domain",
+		"      after_minutes: 60→      after_minutes: 61":        "60 minutes at the latest",
+		"      after_minutes: 240→      after_minutes: 120":      "later than the one before",
+		"    - recipient: owner→    - recipient: \"\"":           "name a recipient",
 		"  user: audit_app\n→":                                   "user",
 	} {
 		from, to, _ := strings.Cut(change, "→")

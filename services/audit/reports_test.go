@@ -28,6 +28,7 @@ import (
 	"github.com/carekeep/carekeep/libs/evidence"
 	transitclient "github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/audit/internal/reports"
+	"github.com/carekeep/carekeep/services/audit/internal/seal"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 	"github.com/carekeep/carekeep/services/audit/migrations"
 )
@@ -246,7 +247,7 @@ func (d *desk) register(nation calendar.Nation, at string) *fixed {
 	f := &fixed{}
 	f.set(d.t, at)
 	f.Reports = reports.New(reports.Options{
-		Store: store.New(d.pool), Keys: d.replica.transit, Sink: d.own, Clock: reports.Clock{Nation: nation},
+		Store: store.New(d.pool), Seal: seal.New(d.replica.transit, transitclient.AuditReports), Sink: d.own, Clock: reports.Clock{Nation: nation},
 		Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return *f.at.Load() },
 	})
 	return f

@@ -21,9 +21,11 @@ import (
 	"github.com/carekeep/carekeep/services/audit/internal/api"
 	"github.com/carekeep/carekeep/services/audit/internal/appender"
 	"github.com/carekeep/carekeep/services/audit/internal/copies"
+	"github.com/carekeep/carekeep/services/audit/internal/incident"
 	"github.com/carekeep/carekeep/services/audit/internal/intake"
 	"github.com/carekeep/carekeep/services/audit/internal/keys"
 	"github.com/carekeep/carekeep/services/audit/internal/reports"
+	"github.com/carekeep/carekeep/services/audit/internal/seal"
 	"github.com/carekeep/carekeep/services/audit/internal/sink"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 	"github.com/carekeep/carekeep/services/audit/internal/tiles"
@@ -42,6 +44,8 @@ type service struct {
 	own      *sink.Sink
 	reports  *reports.Reports
 	server   *server.Server
+
+	incidents *incident.Incidents
 }
 
 // newService connects and builds; nothing runs yet. Dependencies that are down do not
@@ -79,8 +83,16 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if err != nil {
 		return nil, err
 	}
+	path, err := s.Incidents.path()
+	if err != nil {
+		return nil, err
+	}
 	entries := store.New(v.pool)
-	v.reports = reports.New(reports.Options{Store: entries, Keys: v.transit, Sink: v.own, Clock: clock, Log: log, Now: now})
+	v.reports = reports.New(reports.Options{Store: entries, Seal: seal.New(v.transit, transit.AuditReports), Sink: v.own, Clock: clock, Log: log, Now: now})
+	v.incidents = incident.New(incident.Options{
+		Store: entries, Seal: seal.New(v.transit, transit.AuditIncidents), Sink: v.own, Path: path,
+		Leading: v.appender.Writing, Log: log, Now: now,
+	})
 	v.server, err = server.New(ctx, s.Server, server.Options{
 		Service: accessv1.Service_SERVICE_AUDIT, Sink: v.own, Identity: identity, Log: log, Now: now,
 		Ready: map[string]func(context.Context) error{
@@ -93,6 +105,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	}
 	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, v.own))
 	auditv1.RegisterVulnerabilityServiceServer(v.server, api.NewVulnerability(v.reports))
+	auditv1.RegisterIncidentServiceServer(v.server, api.NewIncidents(v.incidents))
 	if s.Tiles.Listen != "" {
 		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, log))
 	}
@@ -104,7 +117,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 func (v *service) run(ctx context.Context) error {
 	defer v.close()
 	stopAppending := start(ctx, v.appender.Run)
-	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run)
+	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run, v.incidents.Run)
 	err := v.server.Serve(ctx)
 	stopAppending()
 	stopRest()

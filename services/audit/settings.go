@@ -28,6 +28,8 @@ type Settings struct {
 	Reports Reports `yaml:"reports"`
 	// Tiles is where the gateway reads the log for everybody.
 	Tiles Tiles `yaml:"tiles"`
+
+	Incidents Incidents `yaml:"incidents"`
 }
 
 // Reports is how vulnerability reports are handled.
@@ -81,6 +83,9 @@ func (s *Settings) Validate() error {
 	}
 	if _, err := s.Reports.clock(); err != nil {
 		return errors.New("reports.nation must be england-and-wales, scotland, northern-ireland or none")
+	}
+	if _, err := s.Incidents.path(); err != nil {
+		return fmt.Errorf("incidents.escalation: %w", err)
 	}
 	return nil
 }

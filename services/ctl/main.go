@@ -1,6 +1,7 @@
 // Command carekeep is the command line: it signs in at a gateway, imports patients,
 // reads and exports the audit log, verifies an export without any server, looks after
-// a practice's keys and the end of its records, and drives backups. It has no way around the gateway.
+// a practice's keys and the end of its records, leads through incidents, and drives backups. It has no way
+// around the gateway.
 package main
 
 import (
@@ -23,11 +24,12 @@ type commands struct {
 	Index   indexCommands `cmd:"" help:"Rebuild the practice's search index, and measure what it gives away."`
 	Backup  backup        `cmd:"" help:"Back up and restore the database cluster."`
 
-	Holds       holds        `cmd:"" help:"Keep records from being destroyed: legal holds."`
-	Retention   retention    `cmd:"" help:"How long records are kept, and the purge of those whose time is over."`
-	Erasures    erasures     `cmd:"" help:"Destroy a patient's records on request (GDPR Article 17)."`
-	Exit        exit         `cmd:"" help:"Take the practice's records along, and destroy them here."`
-	Certificate certificates `cmd:"" help:"Verify certificates of destruction."`
+	Incidents   incidentCommands `cmd:"" help:"Lead through security incidents, from detection to their review."`
+	Holds       holds            `cmd:"" help:"Keep records from being destroyed: legal holds."`
+	Retention   retention        `cmd:"" help:"How long records are kept, and the purge of those whose time is over."`
+	Erasures    erasures         `cmd:"" help:"Destroy a patient's records on request (GDPR Article 17)."`
+	Exit        exit             `cmd:"" help:"Take the practice's records along, and destroy them here."`
+	Certificate certificates     `cmd:"" help:"Verify certificates of destruction."`
 }
 
 // Exit statuses; 1 is also that of a log that is not whole.

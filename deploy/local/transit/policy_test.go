@@ -48,6 +48,9 @@ func TestDTD22_PoliciesGiveEachIdentityItsOwnKeysOnly(t *testing.T) {
 		{"audit", update, "transit/keys/audit-reports", aes},
 		{"audit", update, "transit/encrypt/audit-reports", nil},
 		{"audit", update, "transit/decrypt/audit-reports", nil},
+		{"audit", update, "transit/keys/audit-incidents", aes},
+		{"audit", update, "transit/encrypt/audit-incidents", nil},
+		{"audit", update, "transit/decrypt/audit-incidents", nil},
 		{"backup", update, "transit/keys/backup", aes},
 		{"backup", update, "transit/datakey/plaintext/backup", nil},
 		{"backup-restore", update, "transit/decrypt/backup", nil},
@@ -63,7 +66,7 @@ func TestDTD22_PoliciesGiveEachIdentityItsOwnKeysOnly(t *testing.T) {
 		may[use{a.identity, a.path, a.op}] = true
 		paths = append(paths, a.path)
 	}
-	for _, key := range []string{"practice-1", "auth-secrets", "audit-checkpoint", "audit-reports", "backup"} {
+	for _, key := range []string{"practice-1", "auth-secrets", "audit-checkpoint", "audit-incidents", "audit-reports", "backup"} {
 		for _, verb := range []string{"export/encryption-key/", "export/signing-key/", "backup/", "restore/", "hmac/", "sign/", "verify/",
 			"encrypt/", "decrypt/", "rewrap/", "datakey/plaintext/", "datakey/wrapped/", "byok-export/a/", "keys/"} {
 			paths = append(paths, "transit/"+verb+key)
@@ -92,7 +95,7 @@ func TestNobodyChangesAKeysConfiguration(t *testing.T) {
 		refused["/config?"+name] = map[string]any{name: true}
 	}
 	for identity, p := range shipped(t) {
-		for _, key := range []string{"practice-1", "auth-secrets", "audit-checkpoint", "audit-reports", "backup"} {
+		for _, key := range []string{"practice-1", "auth-secrets", "audit-checkpoint", "audit-incidents", "audit-reports", "backup"} {
 			for sub, data := range refused {
 				sub, _, _ = strings.Cut(sub, "?")
 				require.False(t, p.allows("transit/keys/"+key+sub, update, data), "%s %s%s", identity, key, sub)
@@ -108,7 +111,7 @@ func TestOnlyRecordsTrimsAndOnlyPracticesKeys(t *testing.T) {
 		"/config": {"min_decryption_version": 2, "min_encryption_version": 2}, "/trim": {"min_available_version": 2},
 	}
 	for identity, p := range shipped(t) {
-		for _, key := range []string{"practice-1", "auth-secrets", "audit-checkpoint", "audit-reports", "backup"} {
+		for _, key := range []string{"practice-1", "auth-secrets", "audit-checkpoint", "audit-incidents", "audit-reports", "backup"} {
 			for sub, data := range trims {
 				want := identity == "records" && key == "practice-1"
 				require.Equal(t, want, p.allows("transit/keys/"+key+sub, update, data), "%s %s%s", identity, key, sub)

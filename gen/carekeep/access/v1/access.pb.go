@@ -320,6 +320,8 @@ const (
 	Action_ACTION_REFERRAL_CHANGE Action = 31
 	// A patient whose accesses are watched more closely, or not any more.
 	Action_ACTION_WATCH_CHANGE Action = 32
+	// A security incident or a breach, step by step.
+	Action_ACTION_INCIDENT_CHANGE Action = 51
 )
 
 // Enum value maps for Action.
@@ -368,6 +370,7 @@ var (
 		30: "ACTION_GLASS_REVIEW",
 		31: "ACTION_REFERRAL_CHANGE",
 		32: "ACTION_WATCH_CHANGE",
+		51: "ACTION_INCIDENT_CHANGE",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":     0,
@@ -413,6 +416,7 @@ var (
 		"ACTION_GLASS_REVIEW":    30,
 		"ACTION_REFERRAL_CHANGE": 31,
 		"ACTION_WATCH_CHANGE":    32,
+		"ACTION_INCIDENT_CHANGE": 51,
 	}
 )
 
@@ -799,6 +803,12 @@ const (
 	Permission_PERMISSION_VULNERABILITY_REPORTS_TRIAGE      Permission = 333
 	Permission_PERMISSION_VULNERABILITY_REPORTS_RESOLVE     Permission = 334
 	Permission_PERMISSION_VULNERABILITY_REPORTS_MESSAGE     Permission = 335
+	// Security incidents, from detection to their review.
+	Permission_PERMISSION_INCIDENTS_LIST   Permission = 350
+	Permission_PERMISSION_INCIDENTS_READ   Permission = 351
+	Permission_PERMISSION_INCIDENTS_OPEN   Permission = 352
+	Permission_PERMISSION_INCIDENTS_HANDLE Permission = 353
+	Permission_PERMISSION_INCIDENTS_CLOSE  Permission = 354
 )
 
 // Enum value maps for Permission.
@@ -973,6 +983,11 @@ var (
 		333: "PERMISSION_VULNERABILITY_REPORTS_TRIAGE",
 		334: "PERMISSION_VULNERABILITY_REPORTS_RESOLVE",
 		335: "PERMISSION_VULNERABILITY_REPORTS_MESSAGE",
+		350: "PERMISSION_INCIDENTS_LIST",
+		351: "PERMISSION_INCIDENTS_READ",
+		352: "PERMISSION_INCIDENTS_OPEN",
+		353: "PERMISSION_INCIDENTS_HANDLE",
+		354: "PERMISSION_INCIDENTS_CLOSE",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":                       0,
@@ -1144,6 +1159,11 @@ var (
 		"PERMISSION_VULNERABILITY_REPORTS_TRIAGE":      333,
 		"PERMISSION_VULNERABILITY_REPORTS_RESOLVE":     334,
 		"PERMISSION_VULNERABILITY_REPORTS_MESSAGE":     335,
+		"PERMISSION_INCIDENTS_LIST":                    350,
+		"PERMISSION_INCIDENTS_READ":                    351,
+		"PERMISSION_INCIDENTS_OPEN":                    352,
+		"PERMISSION_INCIDENTS_HANDLE":                  353,
+		"PERMISSION_INCIDENTS_CLOSE":                   354,
 	}
 )
 
@@ -1471,7 +1491,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xc7\a\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xe3\a\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1516,7 +1536,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12ACTION_BREAK_GLASS\x10\x1d\x12\x17\n" +
 	"\x13ACTION_GLASS_REVIEW\x10\x1e\x12\x1a\n" +
 	"\x16ACTION_REFERRAL_CHANGE\x10\x1f\x12\x17\n" +
-	"\x13ACTION_WATCH_CHANGE\x10 *\x8e\x01\n" +
+	"\x13ACTION_WATCH_CHANGE\x10 \x12\x1a\n" +
+	"\x16ACTION_INCIDENT_CHANGE\x103*\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1540,7 +1561,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xca3\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\x8b5\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1719,7 +1740,12 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	",PERMISSION_VULNERABILITY_REPORTS_ACKNOWLEDGE\x10\xcc\x02\x1a\x04\x98\xb5\x18\f\x122\n" +
 	"'PERMISSION_VULNERABILITY_REPORTS_TRIAGE\x10\xcd\x02\x1a\x04\x98\xb5\x18\f\x123\n" +
 	"(PERMISSION_VULNERABILITY_REPORTS_RESOLVE\x10\xce\x02\x1a\x04\x98\xb5\x18\f\x123\n" +
-	"(PERMISSION_VULNERABILITY_REPORTS_MESSAGE\x10\xcf\x02\x1a\x04\x98\xb5\x18\f:N\n" +
+	"(PERMISSION_VULNERABILITY_REPORTS_MESSAGE\x10\xcf\x02\x1a\x04\x98\xb5\x18\f\x12$\n" +
+	"\x19PERMISSION_INCIDENTS_LIST\x10\xde\x02\x1a\x04\x98\xb5\x18\f\x12$\n" +
+	"\x19PERMISSION_INCIDENTS_READ\x10\xdf\x02\x1a\x04\x98\xb5\x18\f\x12$\n" +
+	"\x19PERMISSION_INCIDENTS_OPEN\x10\xe0\x02\x1a\x04\x98\xb5\x18\f\x12&\n" +
+	"\x1bPERMISSION_INCIDENTS_HANDLE\x10\xe1\x02\x1a\x04\x98\xb5\x18\f\x12%\n" +
+	"\x1aPERMISSION_INCIDENTS_CLOSE\x10\xe2\x02\x1a\x04\x98\xb5\x18\f:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

@@ -21,6 +21,7 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/network"
+	"github.com/carekeep/carekeep/services/audit/internal/seal"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 )
 
@@ -49,7 +50,7 @@ var (
 // Options are what the register works with. All are required; the zero Clock counts weekdays.
 type Options struct {
 	Store *store.Store
-	Keys  Keys
+	Seal  *seal.Sealer
 	Sink  evidence.Sink
 	Clock Clock
 	Log   *slog.Logger
@@ -63,7 +64,7 @@ type Reports struct {
 }
 
 // New returns the register. Nothing is asked of anybody yet.
-func New(o Options) *Reports { return &Reports{Options: o, seal: sealer{keys: o.Keys}} }
+func New(o Options) *Reports { return &Reports{Options: o, seal: sealer{o.Seal}} }
 
 // Name is the resource name of a report, which is the reporter's ticket.
 func Name(id uuid.UUID) string { return collection + id.String() }

@@ -1,49 +1,26 @@
 package reports
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
-	"github.com/carekeep/carekeep/libs/errs"
-	"github.com/carekeep/carekeep/libs/evidence"
-	"github.com/carekeep/carekeep/libs/transit"
+	"github.com/carekeep/carekeep/services/audit/internal/seal"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 )
 
-// Keys is the part of transit that seals; *transit.Client has it.
-type Keys interface {
-	CreateKey(ctx context.Context, name, kind string) error
-	Encrypt(ctx context.Context, name string, plain [][]byte) ([]string, error)
-	Decrypt(ctx context.Context, name string, sealed []string) ([][]byte, error)
-}
-
 // sealer keeps what people wrote under transit's key audit-reports. What is sealed says of which report and step it is, so
 // that a value copied to another row does not open there.
-type sealer struct {
-	keys Keys
-	made atomic.Bool
-}
-
-var errBroken = errs.New(errs.KindDataLoss, evidence.ReasonSealBroken, "a stored value does not belong where it was found")
+type sealer struct{ *seal.Sealer }
 
 func (s *sealer) seal(ctx context.Context, id uuid.UUID, version int32, plain []byte) (string, error) {
-	if !s.made.Load() {
-		// A key that exists stays as it is.
-		if err := s.keys.CreateKey(ctx, transit.AuditReports, transit.AES256); err != nil {
-			return "", fmt.Errorf("make the key %s: %w", transit.AuditReports, err)
-		}
-		s.made.Store(true)
-	}
-	sealed, err := s.keys.Encrypt(ctx, transit.AuditReports, [][]byte{append(place(id, version), plain...)})
+	sealed, err := s.Seal(ctx, []seal.Value{{Place: place(id, version), Plain: plain}})
 	if err != nil {
-		return "", fmt.Errorf("seal: %w", err)
+		return "", err
 	}
 	return sealed[0], nil
 }
@@ -66,30 +43,21 @@ func (s *sealer) text(ctx context.Context, id uuid.UUID, version int32, text str
 
 // open returns what the reporter wrote, and the text of each step.
 func (s *sealer) open(ctx context.Context, report store.Report, steps []store.ReportStep) (*auditv1.ReportContent, []string, error) {
-	sealed := []string{report.Sealed}
+	sealed := []seal.Sealed{{Place: place(report.ID, receipt), Text: report.Sealed}}
 	for _, step := range steps {
-		if step.Sealed != "" {
-			sealed = append(sealed, step.Sealed)
-		}
+		sealed = append(sealed, seal.Sealed{Place: place(step.Report, step.Version), Text: step.Sealed})
 	}
-	opened, err := s.keys.Decrypt(ctx, transit.AuditReports, sealed)
+	opened, err := s.Open(ctx, sealed)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open report: %w", err)
 	}
-	plain, ok := bytes.CutPrefix(opened[0], place(report.ID, receipt))
 	content := new(auditv1.ReportContent)
-	if !ok || proto.Unmarshal(plain, content) != nil {
-		return nil, nil, errBroken
+	if proto.Unmarshal(opened[0], content) != nil {
+		return nil, nil, seal.ErrBroken
 	}
-	texts, rest := make([]string, len(steps)), opened[1:]
-	for i, step := range steps {
-		if step.Sealed == "" {
-			continue
-		}
-		if plain, ok = bytes.CutPrefix(rest[0], place(step.Report, step.Version)); !ok {
-			return nil, nil, errBroken
-		}
-		texts[i], rest = string(plain), rest[1:]
+	texts := make([]string, len(steps))
+	for i := range steps {
+		texts[i] = string(opened[i+1])
 	}
 	return content, texts, nil
 }

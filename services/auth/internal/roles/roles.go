@@ -123,6 +123,15 @@ var vulnerabilities = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_VULNERABILITY_REPORTS_MESSAGE,
 }
 
+// incidents leads through security incidents of a practice, or of the platform.
+var incidents = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_INCIDENTS_LIST,
+	accessv1.Permission_PERMISSION_INCIDENTS_READ,
+	accessv1.Permission_PERMISSION_INCIDENTS_OPEN,
+	accessv1.Permission_PERMISSION_INCIDENTS_HANDLE,
+	accessv1.Permission_PERMISSION_INCIDENTS_CLOSE,
+}
+
 var careTeam = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_CARE_TEAM_READ,
 	accessv1.Permission_PERMISSION_CARE_TEAM_ADD,
@@ -176,7 +185,7 @@ var keeping = []accessv1.Permission{
 
 // superadmin runs the installation and sees no patient: practices, other
 // superadmins, the platform's audit log and backups.
-var superadmin = set(self, users, audit, governing, vulnerabilities, []accessv1.Permission{
+var superadmin = set(self, users, audit, incidents, governing, vulnerabilities, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PRACTICES_CREATE,
 	accessv1.Permission_PERMISSION_PRACTICES_LIST,
 	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,
@@ -191,7 +200,7 @@ var superadmin = set(self, users, audit, governing, vulnerabilities, []accessv1.
 
 // admin runs a practice. PATIENTS_SCOPE_PRACTICE lets an admin manage care
 // teams and imports of any patient, but no permission here reads a chart.
-var admin = set(self, users, staffing, audit, careTeam, governing, messaging, keeping, keyCare, []accessv1.Permission{
+var admin = set(self, users, staffing, audit, incidents, careTeam, governing, messaging, keeping, keyCare, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,
 	accessv1.Permission_PERMISSION_BILLING_SETTINGS_READ,
 	accessv1.Permission_PERMISSION_BILLING_SETTINGS_UPDATE,

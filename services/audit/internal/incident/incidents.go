@@ -1,0 +1,184 @@
+package incident
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/audit/internal/seal"
+	"github.com/carekeep/carekeep/services/audit/internal/store"
+)
+
+// Options are what incidents work with. All are required.
+type Options struct {
+	Store *store.Store
+	Seal  *seal.Sealer
+	Sink  evidence.Sink
+	// Path is whom a critical incident that nobody takes on goes to, in order.
+	Path []Level
+	// Leading reports whether this replica does the work that one of them does.
+	Leading func() bool
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// Incidents is the register of incidents. Safe for concurrent use.
+type Incidents struct{ Options }
+
+// New returns the register; Run sweeps its clocks.
+func New(o Options) *Incidents { return &Incidents{o} }
+
+// attempts is how often a change looks again when somebody else was faster.
+const attempts = 5
+
+var errNotFound = errs.New(errs.KindNotFound, "INCIDENT_NOT_FOUND", "no such incident")
+
+// Name is the resource name of an incident.
+func Name(id uuid.UUID) string { return "incidents/" + id.String() }
+
+// subject is an incident with its rows.
+type subject struct {
+	id, practice uuid.UUID
+	rows         []store.Step
+	steps        []Step
+	state        *Incident
+}
+
+func (x *Incidents) load(ctx context.Context, practice, id uuid.UUID) (*subject, error) {
+	rows, err := x.Store.Steps(ctx, store.Incidents, practice, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, errNotFound
+	}
+	return take(rows)
+}
+
+// take folds the rows of one incident.
+func take(rows []store.Step) (*subject, error) {
+	s := &subject{id: rows[0].Subject, practice: rows[0].Practice, rows: rows}
+	for _, row := range rows {
+		facts, err := decode(row.Facts)
+		if err != nil {
+			return nil, err
+		}
+		s.steps = append(s.steps, Step{Kind: auditv1.IncidentStep_Kind(row.Kind), User: row.User, Time: row.Time, Facts: facts})
+	}
+	var err error
+	if s.state, err = Fold(s.steps); err != nil {
+		return nil, errs.Wrap(err, errs.KindDataLoss, "INCIDENT_ALTERED", "the steps of the incident contradict each other: somebody has changed its rows")
+	}
+	return s, nil
+}
+
+// Open begins an incident with its first steps, and returns its id.
+func (x *Incidents) Open(ctx context.Context, practice uuid.UUID, steps ...Step) (uuid.UUID, error) {
+	id := uuid.Must(uuid.NewV7())
+	return id, x.add(ctx, &subject{id: id, practice: practice, state: &Incident{}}, steps)
+}
+
+// Change adds a step to an incident, if it may come now.
+func (x *Incidents) Change(ctx context.Context, practice, id uuid.UUID, step Step) error {
+	for range attempts {
+		s, err := x.load(ctx, practice, id)
+		if err != nil {
+			return err
+		}
+		if err = x.add(ctx, s, []Step{step}); !errors.Is(err, store.ErrStepTaken) {
+			return err
+		}
+	}
+	return errs.New(errs.KindConflict, "INCIDENT_BUSY", "others are working on the incident; try again")
+}
+
+// add checks, seals and stores steps after those that are there.
+func (x *Incidents) add(ctx context.Context, s *subject, steps []Step) error {
+	rows := make([]store.Step, len(steps))
+	texts := make([]seal.Value, len(steps))
+	for n, step := range steps {
+		if err := s.state.Apply(step); err != nil {
+			return err
+		}
+		facts, err := json.Marshal(step.Facts)
+		if err != nil {
+			return fmt.Errorf("encode step: %w", err)
+		}
+		rows[n] = store.Step{
+			Subject: s.id, Version: int32(len(s.rows) + n + 1), ID: uuid.Must(uuid.NewV7()), Practice: s.practice, //nolint:gosec // bounded by mostSteps
+			Kind: int16(step.Kind), User: step.User, Time: step.Time, Facts: facts,
+		}
+		texts[n] = seal.Value{Place: place(rows[n]), Plain: []byte(step.Text)}
+	}
+	sealed, err := x.Seal.Seal(ctx, texts)
+	if err != nil {
+		return err
+	}
+	for n := range rows {
+		rows[n].Sealed = sealed[n]
+	}
+	return x.Store.AddSteps(ctx, store.Incidents, rows, func(b *pgx.Batch) {
+		for _, step := range steps {
+			if step.Kind == auditv1.IncidentStep_KIND_EVIDENCE_ATTACHED {
+				store.QueueEvidence(b, s.id, s.practice, store.Range{From: step.From, To: step.To})
+			}
+		}
+	}, func(ctx context.Context) error { return x.record(ctx, s, steps) })
+}
+
+// record makes the change's event durable: the RPC's own, or one of the sweep.
+func (x *Incidents) record(ctx context.Context, s *subject, steps []Step) error {
+	recorder := evidence.From(ctx)
+	if steps[0].User == uuid.Nil {
+		recorder = evidence.New(accessv1.Service_SERVICE_AUDIT, sweepMethod, accessv1.Action_ACTION_INCIDENT_CHANGE, x.Now).For(s.practice)
+	}
+	event := recorder.Event(evidence.Resource(Name(s.id), int64(len(s.rows)+len(steps))))
+	if err := x.Sink.Record(ctx, event); err != nil {
+		return err
+	}
+	recorder.Committed([]*auditv1.Event{event})
+	return nil
+}
+
+// place binds a sealed text to its incident and step.
+func place(row store.Step) []byte { return append(row.Subject[:], row.ID[:]...) }
+
+// texts opens what people wrote in steps of several incidents, by one call of transit.
+func (x *Incidents) texts(ctx context.Context, rows []store.Step) ([]string, error) {
+	sealed := make([]seal.Sealed, len(rows))
+	for n, row := range rows {
+		sealed[n] = seal.Sealed{Place: place(row), Text: row.Sealed}
+	}
+	plain, err := x.Seal.Open(ctx, sealed)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(plain))
+	for n := range plain {
+		out[n] = string(plain[n])
+	}
+	return out, nil
+}
+
+// Holds says whether entries can be evidence: at least one of them is the practice's.
+func (x *Incidents) Holds(ctx context.Context, practice uuid.UUID, r store.Range) error {
+	invalid := errs.New(errs.KindInvalid, "REQUEST_INVALID", "the request is not valid")
+	if r.From > r.To {
+		return invalid.WithField("to_seq", "must not be smaller than from_seq")
+	}
+	found, err := x.Store.HasEntry(ctx, practice, r)
+	if err == nil && !found {
+		err = invalid.WithField("from_seq", "your practice has no entry from there to to_seq")
+	}
+	return err
+}

@@ -1,0 +1,225 @@
+package incident
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
+	"github.com/carekeep/carekeep/libs/errs"
+	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/services/audit/internal/store"
+)
+
+// Reasons of what the sweep reports. Each is the reason of an entry, and of an alert where it is critical.
+const (
+	// ReasonEscalated: a critical incident that nobody has taken on goes to the next on the path.
+	ReasonEscalated = "INCIDENT_ESCALATED"
+	// ReasonPhaseLate: the clock of a phase has run out.
+	ReasonPhaseLate = "INCIDENT_PHASE_LATE"
+	// ReasonActionLate: the day of a corrective action has passed.
+	ReasonActionLate = "INCIDENT_ACTION_LATE"
+)
+
+const (
+	sweepMethod = "jobs/SweepIncidents"
+	// sweepEvery is how late a missed clock may be seen.
+	sweepEvery = 15 * time.Second
+	// unloggedFor is how far back a sweep looks for notices whose entry was lost by a crash between the two.
+	unloggedFor = 7 * 24 * time.Hour
+)
+
+// Level is a step of the escalation: whom a critical incident goes to when nobody has taken it on for so long.
+type Level struct {
+	Recipient string        // a name that delivery knows
+	After     time.Duration // since the incident was opened
+}
+
+// Run sweeps until ctx ends, on the replica that writes the log.
+func (x *Incidents) Run(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !x.Leading() {
+			continue
+		}
+		if err := x.Sweep(ctx); err != nil && ctx.Err() == nil {
+			x.Log.WarnContext(ctx, "incidents were not swept; trying again", telemetry.KeyError, err.Error())
+		}
+	}
+}
+
+// Sweep opens incidents for new critical alerts, reports every clock that has run out since, and
+// sees to it that each report is in the log. What was done once is not done again.
+func (x *Incidents) Sweep(ctx context.Context) error {
+	list, err := x.Store.Unfinished(ctx, store.Incidents)
+	if err != nil {
+		return err
+	}
+	open := map[source]*subject{}
+	for _, u := range list {
+		s, err := x.load(ctx, u.Practice, u.ID)
+		if err != nil {
+			return fmt.Errorf("%s: %w", Name(u.ID), err)
+		}
+		if s.state.Closed.IsZero() && s.state.Rule != "" {
+			open[source{s.practice, s.state.Rule}] = s
+		}
+		if due := x.due(s, x.Now().UTC()); len(due) > 0 {
+			if err := x.Store.AddNotices(ctx, due); err != nil {
+				return err
+			}
+		}
+	}
+	if err := x.openFromAlerts(ctx, open); err != nil {
+		return err
+	}
+	return x.log(ctx)
+}
+
+// due lists what has to be told about an incident by now.
+func (x *Incidents) due(s *subject, now time.Time) []store.Notice {
+	var out []store.Notice
+	add := func(reason, detail, recipient string, risk auditv1.Risk, due time.Time) {
+		out = append(out, store.Notice{
+			ID: uuid.Must(uuid.NewV7()), Practice: s.practice, Subject: Name(s.id), Reason: reason, Detail: detail,
+			Recipient: recipient, Risk: int16(risk), Due: due, Created: now,
+		})
+	}
+	i := s.state
+	for p := range clocks {
+		if _, done := i.Completed[p]; !done && i.Late(p, now) {
+			add(ReasonPhaseLate, PhaseName(p), "", auditv1.Risk_RISK_HIGH, i.Due(p))
+		}
+	}
+	if i.Severity == auditv1.Risk_RISK_CRITICAL && i.Acknowledged.IsZero() {
+		for n, level := range x.Path {
+			if due := i.Opened.Add(level.After); !now.Before(due) {
+				add(ReasonEscalated, strconv.Itoa(n+1), level.Recipient, auditv1.Risk_RISK_CRITICAL, due)
+			}
+		}
+	}
+	for _, item := range i.Actions {
+		if overdue(item, now) {
+			last, _ := day(item.Due) // overdue has read it
+			add(ReasonActionLate, item.ID.String(), "", auditv1.Risk_RISK_HIGH, (last + 1).Start(time.UTC))
+		}
+	}
+	return out
+}
+
+// log records the notices that the log does not hold yet. The entry has the notice's id, which the log takes once.
+func (x *Incidents) log(ctx context.Context) error {
+	missing, err := x.Store.Unlogged(ctx, x.Now().Add(-unloggedFor))
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	events := make([]*auditv1.Event, len(missing))
+	for n, notice := range missing {
+		recorder := evidence.New(accessv1.Service_SERVICE_AUDIT, sweepMethod, accessv1.Action_ACTION_INCIDENT_CHANGE, x.Now).For(notice.Practice)
+		events[n] = recorder.Event(evidence.Resource(notice.Subject, 0), evidence.Reason(notice.Reason), evidence.Risk(auditv1.Risk(notice.Risk)))
+		events[n].EventId = notice.ID.String()
+	}
+	return x.Sink.Record(ctx, events...)
+}
+
+// source is what opens an incident by itself. There is one open incident for each.
+type source struct {
+	practice uuid.UUID
+	rule     string
+}
+
+const (
+	alertCursor = "alerts"
+	alertPage   = 1000
+	// mostRanges is how many ranges an incident takes by itself; those who look into it find the rest by the rule.
+	mostRanges = 200
+)
+
+// ours reports whether an alert is about incidents or breaches, which open no further ones.
+func ours(reason string) bool {
+	return strings.HasPrefix(reason, "INCIDENT_") || strings.HasPrefix(reason, "BREACH_")
+}
+
+// openFromAlerts reads the critical alerts since the last sweep. An alert of a rule that has an open
+// incident in the practice becomes its evidence, any other opens one.
+func (x *Incidents) openFromAlerts(ctx context.Context, open map[source]*subject) error {
+	at, err := x.Store.Cursor(ctx, alertCursor)
+	if err != nil {
+		return err
+	}
+	for {
+		alerts, err := x.Store.CriticalAlerts(ctx, at, alertPage)
+		if err != nil || len(alerts) == 0 {
+			return err
+		}
+		ranges := map[source]store.Range{}
+		var order []source
+		for _, a := range alerts {
+			at = store.AlertKey{Seq: a.Seq, Reason: a.Reason}
+			if ours(a.Reason) {
+				continue
+			}
+			key := source{a.Practice, a.Reason}
+			r, seen := ranges[key]
+			if !seen {
+				r.From, order = a.Seq, append(order, key)
+			}
+			r.To = a.Seq
+			ranges[key] = r
+		}
+		for _, key := range order {
+			if err := x.raise(ctx, open, key, ranges[key]); err != nil {
+				return err
+			}
+		}
+		if err := x.Store.MoveCursor(ctx, alertCursor, at); err != nil {
+			return err
+		}
+	}
+}
+
+// raise opens an incident for a rule, or adds to the open one.
+func (x *Incidents) raise(ctx context.Context, open map[source]*subject, key source, r store.Range) error {
+	now := x.Now().UTC().Truncate(time.Microsecond)
+	found := Step{Kind: auditv1.IncidentStep_KIND_EVIDENCE_ATTACHED, Time: now, Facts: Facts{From: r.From, To: r.To}}
+	if s := open[key]; s != nil {
+		if covered(s.state.Evidence, r) || len(s.state.Evidence) >= mostRanges {
+			return nil
+		}
+		err := x.Change(ctx, key.practice, s.id, found)
+		if err == nil {
+			s.state.Evidence = append(s.state.Evidence, r)
+		}
+		if errs.ReasonOf(err) != "INCIDENT_CLOSED" {
+			return err
+		}
+	}
+	id, err := x.Open(ctx, key.practice, Step{
+		Kind: auditv1.IncidentStep_KIND_OPENED, Time: now,
+		Facts: Facts{Rule: key.rule, Severity: auditv1.Risk_RISK_CRITICAL},
+		Text:  fmt.Sprintf("%s, first seen in entry %d", key.rule, r.From),
+	}, found)
+	if err != nil {
+		return err
+	}
+	open[key], err = x.load(ctx, key.practice, id)
+	return err
+}
+
+// covered reports whether a range is evidence already, as after a sweep that did not come to its end.
+func covered(ranges []store.Range, r store.Range) bool {
+	return slices.ContainsFunc(ranges, func(have store.Range) bool { return have.From <= r.From && r.To <= have.To })
+}
