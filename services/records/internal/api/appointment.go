@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,7 +43,7 @@ func (s *Service) CreateAppointment(ctx context.Context, r *recordsv1.CreateAppo
 	if r.GetAppointment() == nil {
 		return nil, required("appointment")
 	}
-	return appointments.create(ctx, s.chart, r.GetParent(), r.GetRequestId(), r, r.GetAppointment())
+	return s.booked(ctx, uuid.Nil).create(ctx, s.chart, r.GetParent(), r.GetRequestId(), r, r.GetAppointment())
 }
 
 // UpdateAppointment implements the RPC.
@@ -50,7 +51,42 @@ func (s *Service) UpdateAppointment(ctx context.Context, r *recordsv1.UpdateAppo
 	if r.GetAppointment() == nil {
 		return nil, required("appointment")
 	}
-	return appointments.update(ctx, s.chart, "appointment", r.GetAppointment().GetName(), r.GetAppointment().GetEtag(), r.GetUpdateMask(), r.GetAppointment())
+	at, err := appointments.place("appointment.name", r.GetAppointment().GetName())
+	if err != nil {
+		return nil, err
+	}
+	return s.booked(ctx, at.Patient).update(ctx, s.chart, "appointment", r.GetAppointment().GetName(), r.GetAppointment().GetEtag(), r.GetUpdateMask(), r.GetAppointment())
+}
+
+// booked is appointments, and asks whether the doctor may be booked where a call takes the
+// time of another doctor than before. It asks once the patient is known to be the caller's, so that
+// nobody learns of others.
+func (s *Service) booked(ctx context.Context, patient uuid.UUID) kind[*recordsv1.Appointment] {
+	mayBook := func(patient uuid.UUID, a *recordsv1.Appointment) error {
+		doctor, err := uuid.Parse(strings.TrimPrefix(a.GetPractitioner(), "users/"))
+		if err != nil {
+			return nil //nolint:nilerr // it names nobody, or what is wrong with the name is said where it is read
+		}
+		return s.chart.MayBook(ctx, doctor, patient, a.GetEndTime().AsTime())
+	}
+	k := appointments
+	k.build = func(id, patient uuid.UUID, a *recordsv1.Appointment, now time.Time) ([]byte, error) {
+		if err := mayBook(patient, a); err != nil {
+			return nil, err
+		}
+		return appointments.build(id, patient, a, now)
+	}
+	k.patch = func(doc []byte, a *recordsv1.Appointment, fields []string) ([]byte, error) {
+		next, err := appointments.patch(doc, a, fields)
+		if err != nil {
+			return nil, err
+		}
+		if after := appointments.view(next); after.GetPractitioner() != appointments.view(doc).GetPractitioner() {
+			err = mayBook(patient, after)
+		}
+		return next, err
+	}
+	return k
 }
 
 // DeleteAppointment implements the RPC.

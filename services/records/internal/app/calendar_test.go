@@ -373,6 +373,20 @@ func TestOnlyDoctorsWhoTreatThePatientAreBooked(t *testing.T) {
 	_, err = book(whole, doctor.name())
 	require.NoError(t, err)
 	refused(move(a, other.name()))
+	at := func(day int, name string) *recordsv1.Appointment {
+		start := tomorrow(hour, 0, time.UTC).AddDate(0, 0, day)
+		return &recordsv1.Appointment{StartTime: timestamppb.New(start), EndTime: timestamppb.New(start.Add(time.Minute)), Practitioner: name}
+	}
+	_, err = h.client.CreateAppointment(h.as(doctor), &recordsv1.CreateAppointmentRequest{Parent: patient, Appointment: at(-9, other.name())})
+	require.NoError(t, err, "what is over takes nobody's time")
+	refused(h.client.CreateAppointment(h.as(doctor), &recordsv1.CreateAppointmentRequest{Parent: patient, Appointment: at(1, other.name())}))
+	typed, err := h.client.CreateAppointment(h.as(doctor), &recordsv1.CreateAppointmentRequest{Parent: patient, Appointment: at(1, doctor.name())})
+	require.NoError(t, err)
+	refused(h.client.UpdateAppointment(h.as(doctor), &recordsv1.UpdateAppointmentRequest{
+		Appointment: &recordsv1.Appointment{Name: typed.GetName(), Etag: typed.GetEtag(), Practitioner: other.name()},
+	}))
+	_, err = h.client.CreateAppointment(h.as(other), &recordsv1.CreateAppointmentRequest{Parent: patient, Appointment: at(1, other.name())})
+	require.Equal(t, codes.NotFound, status.Code(err), "who may not see the patient learns nothing")
 	a, err = move(a, doctor.name())
 	require.NoError(t, err)
 

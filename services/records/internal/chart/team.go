@@ -2,6 +2,8 @@ package chart
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -18,19 +20,27 @@ func (c *Chart) Team(ctx context.Context, patient uuid.UUID) ([]store.Member, er
 	return c.team(ctx, patient, "careTeam", nil)
 }
 
-// Treats reports whether a doctor is on the care team of a patient, or has a referral of the patient, now. It is
-// for an operation that has its own event, on a patient whom the caller sees.
-func (c *Chart) Treats(ctx context.Context, doctor, patient uuid.UUID) (bool, error) {
-	_, v, err := View(ctx)
-	if err != nil {
-		return false, err
+var errNotTreating = errs.New(errs.KindPrecondition, "DOCTOR_NOT_TREATING", "The doctor does not treat the patient: put the doctor on the care team, or refer the patient to the doctor, before the booking.").
+	WithField("doctor", "must be on the patient's care team, have a referral of the patient, be you, or be a doctor you act for")
+
+// MayBook refuses a doctor's time for a patient whom the doctor does not treat now, by care team
+// or referral: such a doctor would see nothing of the appointment in the calendar, and whoever is no doctor
+// could fill it. The caller's own time, and that of doctors the caller acts for, is theirs to give, and what was over
+// by now takes nobody's. It is for an operation that has its own event, on a patient whom the caller sees.
+func (c *Chart) MayBook(ctx context.Context, doctor, patient uuid.UUID, end time.Time) error {
+	who, v, err := View(ctx)
+	if err != nil || slices.Contains(who.Subjects(), doctor) || end.Before(c.now()) {
+		return err
 	}
 	var seen store.Patient
 	var found bool
 	err = c.access.Do(ctx, pg.Unit{Practice: v.Practice, Queue: func(b *pgx.Batch) {
 		store.ReadPatient(b, store.Viewer{Practice: v.Practice, Subjects: []uuid.UUID{doctor}}, patient, &seen, &found)
 	}})
-	return found && seen.Visible, err
+	if err == nil && (!found || !seen.Visible) {
+		err = errNotTreating
+	}
+	return err
 }
 
 // AddToTeam lets a doctor see a patient for the member's time. Who is a member gets

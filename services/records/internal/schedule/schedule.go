@@ -36,11 +36,9 @@ var (
 			WithField("start_time", "lies in the past")
 	errAhead = errs.New(errs.KindInvalid, "START_TOO_FAR", "An appointment is booked at most two years ahead.").
 			WithField("start_time", "lies more than two years ahead")
-	errNotYours    = errs.New(errs.KindDenied, "HOURS_NOT_YOURS", "These are the working hours of somebody else: a doctor, the doctor's staff and the administrator set a doctor's, the administrator sets the practice's.")
-	errOver        = errs.New(errs.KindPrecondition, "APPOINTMENT_OVER", "The appointment was cancelled, took place or was missed: book another one.")
-	errNotTreating = errs.New(errs.KindPrecondition, "DOCTOR_NOT_TREATING", "The doctor does not treat the patient: put the doctor on the care team, or refer the patient to the doctor, before the booking.").
-			WithField("doctor", "must be on the patient's care team, have a referral of the patient, be you, or be a doctor you act for")
-	errNobodys = errs.New(errs.KindPrecondition, "NO_DOCTOR", "The appointment names no doctor: name one.").
+	errNotYours = errs.New(errs.KindDenied, "HOURS_NOT_YOURS", "These are the working hours of somebody else: a doctor, the doctor's staff and the administrator set a doctor's, the administrator sets the practice's.")
+	errOver     = errs.New(errs.KindPrecondition, "APPOINTMENT_OVER", "The appointment was cancelled, took place or was missed: book another one.")
+	errNobodys  = errs.New(errs.KindPrecondition, "NO_DOCTOR", "The appointment names no doctor: name one.").
 			WithField("doctor", "is required")
 )
 
@@ -187,7 +185,7 @@ type Booking struct {
 // Book makes an appointment in free slots.
 func (s *Schedule) Book(ctx context.Context, b Booking) (chart.Document, error) {
 	return s.chart.Create(ctx, b.Patient, fhir.TypeAppointment, b.Request, func(id uuid.UUID, _ time.Time) ([]byte, error) {
-		if err := s.treats(ctx, b.Doctor, b.Patient); err != nil {
+		if err := s.chart.MayBook(ctx, b.Doctor, b.Patient, b.Start); err != nil {
 			return nil, err
 		}
 		span, err := s.fit(ctx, b.Doctor, b.Start, b.End)
@@ -199,20 +197,6 @@ func (s *Schedule) Book(ctx context.Context, b Booking) (chart.Document, error) 
 			Practitioner: user(b.Doctor), Reason: b.Reason,
 		})
 	})
-}
-
-// treats refuses doctors who would see nothing of an appointment in their calendar, and
-// users who are no doctors of the patient.
-func (s *Schedule) treats(ctx context.Context, doctor, patient uuid.UUID) error {
-	who, ok := caller.From(ctx)
-	if ok && slices.Contains(who.Subjects(), doctor) {
-		return nil
-	}
-	treats, err := s.chart.Treats(ctx, doctor, patient)
-	if err == nil && !treats {
-		err = errNotTreating
-	}
-	return err
 }
 
 func (s *Schedule) fit(ctx context.Context, doctor uuid.UUID, start, end time.Time) (chart.Span, error) {
@@ -236,7 +220,7 @@ func (s *Schedule) Move(ctx context.Context, at chart.Place, etag string, doctor
 			return nil, errOver
 		}
 		if doctor != uuid.Nil && a.GetPractitioner() != user(doctor) {
-			if err := s.treats(ctx, doctor, at.Patient); err != nil {
+			if err := s.chart.MayBook(ctx, doctor, at.Patient, start); err != nil {
 				return nil, err
 			}
 			a.Practitioner = user(doctor)
