@@ -194,6 +194,9 @@ func (w *writer) build(ctx context.Context, g *store.Group, events []event.Event
 
 // alerts returns what somebody should look at in an event.
 func alerts(e *event.Event, seq int64, at time.Time) []store.Alert {
+	if e.Detected {
+		return nil // detection stores the alert of the entry that it looked at
+	}
 	var list []store.Alert
 	add := func(reason string, risk auditv1.Risk) {
 		list = append(list, store.Alert{Seq: seq, Reason: reason, Practice: e.Index.Practice, Risk: int16(risk), Time: at})

@@ -24,6 +24,16 @@ type Event struct {
 	Risk        auditv1.Risk
 	Reason      string
 	Traceparent string
+	// Detected is true for what detection itself reports: its alert is stored beside the detection.
+	Detected bool
+}
+
+// MethodDetect names the job that holds the log against the rules, in the events that tell what it found.
+const MethodDetect = "jobs/Detect"
+
+// Detected reports whether an event tells of a detection.
+func Detected(e *auditv1.Event) bool {
+	return e.GetService() == accessv1.Service_SERVICE_AUDIT && e.GetMethod() == MethodDetect
 }
 
 // Origin says who sent a batch and when it was taken.
@@ -109,7 +119,9 @@ func take(raw []byte, e *auditv1.Event, origin Origin) (Event, error) {
 	if at := IDTime(index.EventID); at.Before(earliest) || at.After(origin.Now.Add(ahead)) {
 		return Event{}, refused("the time in its event_id is out of range")
 	}
-	return Event{Raw: raw, Index: index, Risk: e.GetRisk(), Reason: reason(e.GetReason()), Traceparent: e.GetTraceparent()}, nil
+	return Event{
+		Raw: raw, Index: index, Risk: e.GetRisk(), Reason: reason(e.GetReason()), Traceparent: e.GetTraceparent(), Detected: Detected(e),
+	}, nil
 }
 
 // skew is how far an event's own time may be from the clock before somebody should look.
