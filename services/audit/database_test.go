@@ -33,7 +33,8 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 	require.Equal(t, []string{
 		"alerts INSERT", "alerts SELECT",
 		"breach_deliveries INSERT", "breach_deliveries SELECT", "breach_recipients INSERT", "breach_recipients SELECT", "breach_steps INSERT", "breach_steps SELECT",
-		"checkpoints INSERT", "checkpoints SELECT", "cosignatures INSERT", "cosignatures SELECT", "entries INSERT", "entries SELECT",
+		"checkpoints INSERT", "checkpoints SELECT", "cosignatures INSERT", "cosignatures SELECT",
+		"detection_cursor SELECT", "detections INSERT", "detections SELECT", "entries INSERT", "entries SELECT",
 		"incident_cursors INSERT", "incident_cursors SELECT", "incident_cursors UPDATE", // how far alerts were read, no evidence
 		"incident_evidence INSERT", "incident_evidence SELECT", "incident_notices INSERT", "incident_notices SELECT", "incident_steps INSERT", "incident_steps SELECT",
 		"parked INSERT", "parked.digest SELECT", "tiles INSERT", "tiles SELECT",
@@ -48,7 +49,7 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 	functions, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"commitments", "critical_alerts",
+		"commitments", "critical_alerts", "detect_entries", "detected_since",
 		"ensure_partition", "known_events", "leaves", "log_end", "next_entry",
 		"notices_since",
 		"unfinished_breaches", "unfinished_incidents",
@@ -57,7 +58,7 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 	var unforced []string
 	rows, err = conn.Query(context.Background(), `
 		SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
-		AND (relname LIKE 'entries%' OR relname = 'alerts' OR relname LIKE 'incident_%' AND relname <> 'incident_cursors' OR relname LIKE 'breach_%') AND NOT (relrowsecurity AND relforcerowsecurity)`)
+		AND (relname LIKE 'entries%' OR relname IN ('alerts', 'detections') OR relname LIKE 'incident_%' AND relname <> 'incident_cursors' OR relname LIKE 'breach_%') AND NOT (relrowsecurity AND relforcerowsecurity)`)
 	require.NoError(t, err)
 	unforced, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
@@ -75,7 +76,7 @@ func TestDMD08_NobodyChangesOrRemovesAnEntry(t *testing.T) {
 	require.NoError(t, s.as("").QueryRow(context.Background(), "SELECT tableoid::regclass::text FROM entries LIMIT 1").Scan(&partition))
 	changes := map[string]string{
 		"entries": "SET seq = 7", partition: "SET seq = 7", "tiles": "SET idx = 7", "checkpoints": "SET size = 7",
-		"alerts": "SET seq = 7", "parked": "SET seq = 7", "cosignatures": "SET size = 7",
+		"alerts": "SET seq = 7", "parked": "SET seq = 7", "detections": "SET seq = 7", "cosignatures": "SET size = 7",
 		"vulnerability_reports": "SET network = ''", "vulnerability_steps": "SET kind = 5", "vulnerability_notices": "SET level = 2",
 		"incident_steps": "SET kind = 7", "incident_evidence": "SET to_seq = 7", "incident_notices": "SET risk = 1",
 		"breach_steps": "SET kind = 7", "breach_recipients": "SET create_time = now()", "breach_deliveries": "SET kind = 7",

@@ -33,19 +33,19 @@ import (
 
 // service is one replica with its connections.
 type service struct {
-	log      *slog.Logger
-	pool     *pgxpool.Pool
-	conn     *nats.Conn
-	transit  *transit.Client
-	copies   *copies.Folder
-	keys     *keys.Transit
-	intake   *intake.Intake
-	appender *appender.Appender
-	own      *sink.Sink
-	reports  *reports.Reports
-	server   *server.Server
-
+	log       *slog.Logger
+	pool      *pgxpool.Pool
+	conn      *nats.Conn
+	transit   *transit.Client
+	copies    *copies.Folder
+	keys      *keys.Transit
+	intake    *intake.Intake
+	appender  *appender.Appender
+	own       *sink.Sink
+	reports   *reports.Reports
+	detection *detection
 	incidents *incident.Incidents
+	server    *server.Server
 }
 
 // newService connects and builds; nothing runs yet. Dependencies that are down do not
@@ -74,7 +74,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	}
 	v.keys = keys.New(v.transit, s.LogName)
 	v.appender = appender.New(appender.Options{
-		Pool: v.pool, Log: log, Now: now, Name: s.LogName, Keys: v.keys, Copies: v.copies, Lead: v.intake.Run,
+		Pool: v.pool, Log: log, Now: now, Name: s.LogName, Keys: v.keys, Copies: v.copies, Lead: v.lead,
 	})
 	if v.own, err = sink.New(v.appender, v.conn, log, now); err != nil {
 		return nil, err
@@ -93,6 +93,9 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 		Store: entries, Seal: seal.New(v.transit, transit.AuditIncidents), Sink: v.own, Path: path,
 		Leading: v.appender.Writing, Log: log, Now: now,
 	})
+	if v.detection, err = v.newDetection(s.Detection, entries, now); err != nil {
+		return nil, err
+	}
 	v.server, err = server.New(ctx, s.Server, server.Options{
 		Service: accessv1.Service_SERVICE_AUDIT, Sink: v.own, Identity: identity, Log: log, Now: now,
 		Ready: map[string]func(context.Context) error{
@@ -106,10 +109,19 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, v.own))
 	auditv1.RegisterVulnerabilityServiceServer(v.server, api.NewVulnerability(v.reports))
 	auditv1.RegisterIncidentServiceServer(v.server, api.NewIncidents(v.incidents))
+	auditv1.RegisterDetectionServiceServer(v.server, v.detection.api)
 	if s.Tiles.Listen != "" {
 		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, log))
 	}
 	return v, err
+}
+
+// lead is what this replica does while it is the writer.
+func (v *service) lead(ctx context.Context, submit func(context.Context, appender.Submission) error) {
+	var leading sync.WaitGroup
+	defer leading.Wait()
+	leading.Go(func() { v.detection.detector.Run(ctx) })
+	v.intake.Run(ctx, submit)
 }
 
 // run serves until ctx ends. The appender goes on until the last RPC is recorded, and
@@ -117,7 +129,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 func (v *service) run(ctx context.Context) error {
 	defer v.close()
 	stopAppending := start(ctx, v.appender.Run)
-	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run, v.incidents.Run)
+	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.detection.source.Run)
 	err := v.server.Serve(ctx)
 	stopAppending()
 	stopRest()

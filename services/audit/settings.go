@@ -30,6 +30,8 @@ type Settings struct {
 	Tiles Tiles `yaml:"tiles"`
 
 	Incidents Incidents `yaml:"incidents"`
+	// Detection holds the log against rules.
+	Detection Detection `yaml:"detection"`
 }
 
 // Reports is how vulnerability reports are handled.

@@ -95,6 +95,7 @@ type suite struct {
 	database string
 	identity *mtls.Source
 	copies   string
+	rules    config.Path // beside the embedded ones; empty for none
 	logs     *logs
 	shift    atomic.Int64 // what the replicas' clock is ahead of ours, a time.Duration
 
@@ -143,6 +144,7 @@ func (s *suite) settings() Settings {
 		LogName:       logName,
 		Reports:       Reports{Nation: "england-and-wales"},
 		Tiles:         Tiles{Listen: "127.0.0.1:0"},
+		Detection:     Detection{RulesFile: s.rules},
 	}
 }
 

@@ -92,6 +92,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 			auditv1.RegisterVulnerabilityServiceServer(srv, s.vulnerabilities)
 			require.NoError(t, srv.ServeHTTP(t.Context(), "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.tiles(w, r) })))
 			log = srv
+			auditv1.RegisterDetectionServiceServer(srv, auditv1.UnimplementedDetectionServiceServer{})
 		}),
 		Backup: s.upstream(accessv1.Service_SERVICE_BACKUP, keys, func(srv *server.Server) {
 			backupv1.RegisterBackupServiceServer(srv, s.backup)

@@ -71,6 +71,7 @@ var services = map[accessv1.Service][]protoreflect.FileDescriptor{
 	},
 	accessv1.Service_SERVICE_AUDIT: {
 		auditv1.File_carekeep_audit_v1_audit_proto,
+		auditv1.File_carekeep_audit_v1_detection_proto,
 		auditv1.File_carekeep_audit_v1_reports_proto,
 		auditv1.File_carekeep_audit_v1_incidents_proto,
 	},

@@ -322,6 +322,8 @@ const (
 	Action_ACTION_WATCH_CHANGE Action = 32
 	// A security incident or a breach, step by step.
 	Action_ACTION_INCIDENT_CHANGE Action = 51
+	// Rules of detection that are held against the history of the log.
+	Action_ACTION_RULES_TEST Action = 52
 )
 
 // Enum value maps for Action.
@@ -371,6 +373,7 @@ var (
 		31: "ACTION_REFERRAL_CHANGE",
 		32: "ACTION_WATCH_CHANGE",
 		51: "ACTION_INCIDENT_CHANGE",
+		52: "ACTION_RULES_TEST",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":     0,
@@ -417,6 +420,7 @@ var (
 		"ACTION_REFERRAL_CHANGE": 31,
 		"ACTION_WATCH_CHANGE":    32,
 		"ACTION_INCIDENT_CHANGE": 51,
+		"ACTION_RULES_TEST":      52,
 	}
 )
 
@@ -809,6 +813,11 @@ const (
 	Permission_PERMISSION_INCIDENTS_OPEN   Permission = 352
 	Permission_PERMISSION_INCIDENTS_HANDLE Permission = 353
 	Permission_PERMISSION_INCIDENTS_CLOSE  Permission = 354
+	// Detection.
+	Permission_PERMISSION_AUDIT_RULES_LIST Permission = 340
+	// Takes also what conditions can ask for: every field of the practice's events.
+	Permission_PERMISSION_AUDIT_RULES_TEST      Permission = 341
+	Permission_PERMISSION_AUDIT_DETECTIONS_LIST Permission = 342
 )
 
 // Enum value maps for Permission.
@@ -988,6 +997,9 @@ var (
 		352: "PERMISSION_INCIDENTS_OPEN",
 		353: "PERMISSION_INCIDENTS_HANDLE",
 		354: "PERMISSION_INCIDENTS_CLOSE",
+		340: "PERMISSION_AUDIT_RULES_LIST",
+		341: "PERMISSION_AUDIT_RULES_TEST",
+		342: "PERMISSION_AUDIT_DETECTIONS_LIST",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":                       0,
@@ -1164,6 +1176,9 @@ var (
 		"PERMISSION_INCIDENTS_OPEN":                    352,
 		"PERMISSION_INCIDENTS_HANDLE":                  353,
 		"PERMISSION_INCIDENTS_CLOSE":                   354,
+		"PERMISSION_AUDIT_RULES_LIST":                  340,
+		"PERMISSION_AUDIT_RULES_TEST":                  341,
+		"PERMISSION_AUDIT_DETECTIONS_LIST":             342,
 	}
 )
 
@@ -1491,7 +1506,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xe3\a\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xfa\a\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1537,7 +1552,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x13ACTION_GLASS_REVIEW\x10\x1e\x12\x1a\n" +
 	"\x16ACTION_REFERRAL_CHANGE\x10\x1f\x12\x17\n" +
 	"\x13ACTION_WATCH_CHANGE\x10 \x12\x1a\n" +
-	"\x16ACTION_INCIDENT_CHANGE\x103*\x8e\x01\n" +
+	"\x16ACTION_INCIDENT_CHANGE\x103\x12\x15\n" +
+	"\x11ACTION_RULES_TEST\x104*\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1561,7 +1577,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\x8b5\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\x886\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1745,7 +1761,13 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x19PERMISSION_INCIDENTS_READ\x10\xdf\x02\x1a\x04\x98\xb5\x18\f\x12$\n" +
 	"\x19PERMISSION_INCIDENTS_OPEN\x10\xe0\x02\x1a\x04\x98\xb5\x18\f\x12&\n" +
 	"\x1bPERMISSION_INCIDENTS_HANDLE\x10\xe1\x02\x1a\x04\x98\xb5\x18\f\x12%\n" +
-	"\x1aPERMISSION_INCIDENTS_CLOSE\x10\xe2\x02\x1a\x04\x98\xb5\x18\f:N\n" +
+	"\x1aPERMISSION_INCIDENTS_CLOSE\x10\xe2\x02\x1a\x04\x98\xb5\x18\f\x12&\n" +
+	"\x1bPERMISSION_AUDIT_RULES_LIST\x10\xd4\x02\x1a\x04\x98\xb5\x18\n" +
+	"\x12&\n" +
+	"\x1bPERMISSION_AUDIT_RULES_TEST\x10\xd5\x02\x1a\x04\x98\xb5\x18\n" +
+	"\x12+\n" +
+	" PERMISSION_AUDIT_DETECTIONS_LIST\x10\xd6\x02\x1a\x04\x98\xb5\x18\n" +
+	":N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

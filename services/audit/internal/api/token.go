@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -59,3 +61,31 @@ func readToken(token string, fingerprint []byte) (store.AlertKey, error) {
 
 var badToken = errs.New(errs.KindInvalid, "PAGE_TOKEN_INVALID", "the page token is not one of this list").
 	WithField("page_token", "use next_page_token of the page before, with the same filters")
+
+// Tokens of detections hold the time and id of the last one shown.
+const detectionTokenSize = tokenHead + 16
+
+func writeDetectionToken(last store.DetectionKey, fingerprint []byte) string {
+	raw := append([]byte{tokenVersion}, fingerprint...)
+	raw = binary.BigEndian.AppendUint64(raw, uint64(last.Time.UnixMicro()))
+	return base64.RawURLEncoding.EncodeToString(append(raw, last.ID[:]...))
+}
+
+// readDetectionToken returns where the page before ended; the zero key for the first page.
+func readDetectionToken(token string, fingerprint []byte) (store.DetectionKey, error) {
+	if token == "" {
+		return store.DetectionKey{}, nil
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(raw) != detectionTokenSize || raw[0] != tokenVersion || !bytes.Equal(raw[1:1+fingerprintSize], fingerprint) {
+		return store.DetectionKey{}, badToken
+	}
+	at := int64(binary.BigEndian.Uint64(raw[1+fingerprintSize:]))
+	if at <= 0 || at > latestToken {
+		return store.DetectionKey{}, badToken
+	}
+	return store.DetectionKey{Time: time.UnixMicro(at), ID: uuid.UUID(raw[tokenHead:])}, nil
+}
+
+// latestToken is the last time that PostgreSQL and clients both know, in microseconds.
+var latestToken = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC).UnixMicro()
