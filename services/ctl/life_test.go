@@ -132,14 +132,20 @@ func TestRetentionIsShownSetAndPurged(t *testing.T) {
 	g := signedIn(t)
 	inPractice(t, g)
 	var change recordsv1.UpdateRetentionRequest
-	asked(t, g, "GET /v1/retention", &recordsv1.GetRetentionRequest{}, func() proto.Message { return &recordsv1.Retention{Years: 10} })
-	asked(t, g, "PATCH /v1/retention", &change, func() proto.Message { return &recordsv1.Retention{Years: change.GetYears()} })
+	asked(t, g, "GET /v1/retention", &recordsv1.GetRetentionRequest{}, func() proto.Message { return &recordsv1.Retention{Years: 10, AutomaticPurge: true} })
+	asked(t, g, "PATCH /v1/retention", &change, func() proto.Message { return &recordsv1.Retention{Years: change.GetYears(), AutomaticPurge: change.GetAutomaticPurge()} })
 	got := g.run(t, "", "retention", "show")
 	require.Zero(t, got.code, got.err)
-	require.Equal(t, "10 calendar years after the last contact\n", got.out)
+	require.Equal(t, "10 calendar years after the last contact; patients whose time has ended are purged daily\n", got.out)
 	got = g.run(t, "", "retention", "set", "--years", "12", "--json")
 	require.Zero(t, got.code, got.err)
-	require.JSONEq(t, `{"years":12}`, got.out)
+	require.JSONEq(t, `{"years":12, "automaticPurge":true}`, got.out, "what is not named stays")
+	got = g.run(t, "", "retention", "set", "--no-automatic-purge")
+	require.Zero(t, got.code, got.err)
+	require.Equal(t, "10 calendar years after the last contact; patients whose time has ended are counted daily, and purged by command\n", got.out)
+	got = g.run(t, "", "retention", "set")
+	require.NotZero(t, got.code)
+	require.Contains(t, got.err, "--years")
 
 	var purge recordsv1.PurgePatientsRequest
 	purged := asked(t, g, "POST /v1/patients:purge", &purge, func() proto.Message {

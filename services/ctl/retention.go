@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -22,36 +23,53 @@ type showRetention struct {
 
 // Run prints the years.
 func (c *showRetention) Run(ctx context.Context, t *terminal) error {
-	return c.retention(ctx, t, c.form, http.MethodGet, nil)
+	return c.retention(ctx, t, c.form, nil)
 }
 
 type setRetention struct {
 	kept
 	form
-	Years int32 `required:"" placeholder:"N" help:"Calendar years after the last contact, 7 to 100."`
+	Years          *int32 `placeholder:"N" help:"Calendar years after the last contact, 7 to 100."`
+	AutomaticPurge *bool  `negatable:"" help:"Destroy daily the records of patients whose retention has ended; else they are only counted."`
 }
 
-// Run changes the years.
+// Run changes what is named, and leaves the rest as it is.
 func (c *setRetention) Run(ctx context.Context, t *terminal) error {
-	return c.retention(ctx, t, c.form, http.MethodPatch, &recordsv1.UpdateRetentionRequest{Years: c.Years})
+	if c.Years == nil && c.AutomaticPurge == nil {
+		return errors.New("name what to change: --years, --automatic-purge or --no-automatic-purge")
+	}
+	return c.retention(ctx, t, c.form, func(r *recordsv1.Retention) *recordsv1.UpdateRetentionRequest {
+		change := &recordsv1.UpdateRetentionRequest{Years: r.GetYears(), AutomaticPurge: r.GetAutomaticPurge()}
+		if c.Years != nil {
+			change.Years = *c.Years
+		}
+		if c.AutomaticPurge != nil {
+			change.AutomaticPurge = *c.AutomaticPurge
+		}
+		return change
+	})
 }
 
-func (k kept) retention(ctx context.Context, t *terminal, f form, method string, change *recordsv1.UpdateRetentionRequest) error {
+// retention reads what holds, changes it where there is a change, and shows it.
+func (k kept) retention(ctx context.Context, t *terminal, f form, change func(*recordsv1.Retention) *recordsv1.UpdateRetentionRequest) error {
 	client, err := k.client(t)
 	if err != nil {
 		return err
 	}
 	var r recordsv1.Retention
-	if change == nil {
-		err = client.Call(ctx, method, "/v1/retention", nil, &r)
-	} else {
-		err = client.Call(ctx, method, "/v1/retention", change, &r)
+	err = client.Call(ctx, http.MethodGet, "/v1/retention", nil, &r)
+	if err == nil && change != nil {
+		err = client.Call(ctx, http.MethodPatch, "/v1/retention", change(&r), &r)
 	}
 	if err != nil {
 		return fmt.Errorf("retention: %w", err)
 	}
 	return display(f, t, []*recordsv1.Retention{&r}, func() error {
-		_, err := fmt.Fprintf(t.out, "%d calendar years after the last contact\n", r.GetYears())
+		ended := "patients whose time has ended are counted daily, and purged by command"
+		if r.GetAutomaticPurge() {
+			ended = "patients whose time has ended are purged daily"
+		}
+		_, err := fmt.Fprintf(t.out, "%d calendar years after the last contact; %s\n", r.GetYears(), ended)
 		return err
 	})
 }

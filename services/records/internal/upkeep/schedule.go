@@ -2,6 +2,7 @@ package upkeep
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -78,6 +79,7 @@ func (u *Upkeep) work(ctx context.Context) error {
 	if err := u.access.Do(ctx, pg.Unit{Queue: func(b *pgx.Batch) { store.RunningJobs(b, u.now(), manyJobs, &jobs) }}); err != nil {
 		return err
 	}
+	var failed error
 	for _, j := range jobs {
 		run := map[string]func(context.Context, store.Job) error{store.JobRewrap: u.rewrap, store.JobReseal: u.reseal, store.JobScrub: u.scrub}[j.Kind]
 		if err := run(ctx, j); err != nil {
@@ -87,13 +89,13 @@ func (u *Upkeep) work(ctx context.Context) error {
 			// The others go on: one practice's trouble is not theirs.
 			u.log.WarnContext(ctx, "job", "job", j.ID, "kind", j.Kind, "error", err)
 			if err := u.access.Do(ctx, pg.Unit{Practice: j.Practice, Queue: func(b *pgx.Batch) { store.WaitJob(b, j, u.now()) }}); err != nil {
-				return err
+				failed = errors.Join(failed, err) // also where its practice has left
 			}
 			continue
 		}
 		u.poke() // it is done, or has had its turn and goes on after the others
 	}
-	return nil
+	return failed
 }
 
 // buildAll gives the index of each practice where one is built or dropped a turn.
