@@ -288,6 +288,26 @@ func TestDecoysAreShownInPassingLikeEverybodyElse(t *testing.T) {
 	require.False(t, auth.froze(owner), "disarmed")
 }
 
+// A search by what only the decoy has, such as its number, goes for it as an id does.
+func TestASearchThatOnlyADecoyAnswersIsATouch(t *testing.T) {
+	t.Parallel()
+	h, auth := newWatchedHouse(t)
+	owner, curious := h.doctor(), h.doctor()
+	f := h.file(owner)
+	_, err := h.client.AddCareTeamMember(h.as(owner), &recordsv1.AddCareTeamMemberRequest{Name: f.patient + "/careTeam", User: curious.name()})
+	require.NoError(t, err)
+	h.arm(f, true)
+	search := func(u *user, phone string) int {
+		found, err := h.client.SearchPatients(h.as(u), &recordsv1.SearchPatientsRequest{Query: &recordsv1.SearchPatientsRequest_Phone{Phone: phone}})
+		require.NoError(t, err)
+		return len(found.GetPatients())
+	}
+	require.Zero(t, search(curious, "555-826-0000"))
+	require.False(t, auth.froze(curious), "who finds nobody touches nobody")
+	require.NotEmpty(t, critical(h.since(func() { require.Equal(t, 1, search(curious, "555-826-5697")) })))
+	require.True(t, auth.froze(curious))
+}
+
 func anonymous(p *recordsv1.Patient) *recordsv1.Patient {
 	out := proto.Clone(p).(*recordsv1.Patient)
 	out.Name, out.CreateTime, out.UpdateTime = "", nil, nil

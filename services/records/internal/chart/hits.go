@@ -2,6 +2,7 @@ package chart
 
 import (
 	"context"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -10,6 +11,7 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/pg"
+	"github.com/carekeep/carekeep/services/records/internal/fhir"
 	"github.com/carekeep/carekeep/services/records/internal/index"
 	"github.com/carekeep/carekeep/services/records/internal/keys"
 	"github.com/carekeep/carekeep/services/records/internal/store"
@@ -66,7 +68,7 @@ func (c *Chart) match(ctx context.Context, v store.Viewer, q store.Search, gener
 	var asked []store.Asked
 	var seen []store.Generation
 	if len(q.Patients) == 0 && len(q.IDs) == 0 {
-		ctx = watch.InPassing(ctx)
+		ctx = watch.InPassingWhile(ctx, func() bool { return !aimed(q, rows[:Fit(rows, size)]) })
 	}
 	err := c.access.Do(ctx, pg.Unit{
 		Practice: v.Practice,
@@ -105,6 +107,16 @@ func (c *Chart) match(ctx context.Context, v store.Viewer, q store.Search, gener
 		}
 	}
 	return hits, nil
+}
+
+// aimed says that a search which names no patient went for one all the same: each of its
+// criteria, a number, an address or a name with birth date, has one value, and they are those of one
+// patient only.
+func aimed(q store.Search, rows []store.Document) bool {
+	if q.Type != fhir.TypePatient || len(q.Tokens) == 0 || len(rows) != 1 {
+		return false
+	}
+	return !slices.ContainsFunc(q.Tokens, func(alternatives [][]byte) bool { return len(alternatives) != 1 })
 }
 
 // found makes the events of a search (claim DH-16).

@@ -74,7 +74,12 @@ func visitOf(ctx context.Context) *visit {
 // InPassing marks the units of a list or search over many patients: who shows up there was
 // not asked for, and a decoy is shown like everybody else. It is touched when it is opened.
 func InPassing(ctx context.Context) context.Context {
-	return context.WithValue(ctx, passingKey{}, true)
+	return context.WithValue(ctx, passingKey{}, func() bool { return true })
+}
+
+// InPassingWhile is InPassing for as long as passing says so, which it may know only once the answer is there.
+func InPassingWhile(ctx context.Context, passing func() bool) context.Context {
+	return context.WithValue(ctx, passingKey{}, passing)
 }
 
 // Closed are the patients whom the scope of the whole practice does not open.
@@ -134,7 +139,7 @@ func (w *Watch) Inspect(ctx context.Context, events []*auditv1.Event, b *pgx.Bat
 // touches reports whether the event tells of somebody who went for the patient. Events of
 // keys only tell what that took.
 func touches(ctx context.Context, e *auditv1.Event) bool {
-	if aboutKeys(e) || ctx.Value(passingKey{}) != nil {
+	if passing, ok := ctx.Value(passingKey{}).(func() bool); aboutKeys(e) || ok && passing() {
 		return false
 	}
 	for _, service := range aside {
