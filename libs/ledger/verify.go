@@ -61,22 +61,27 @@ var ErrNotWhole = errors.New("the log is not whole")
 // reading the file; what is wrong with the log is in the report.
 func Verify(r io.Reader, trust Trust) (*Report, error) {
 	v := newVerification(trust)
-	lines := make(chan chan []checked, 4*runtime.GOMAXPROCS(0))
-	failed := make(chan error, 1)
-	go func() {
-		defer close(lines)
-		failed <- readLines(r, lines, trust.Keys)
-	}()
-	for chunk := range lines {
-		for _, c := range <-chunk {
-			v.take(c)
-		}
-	}
-	if err := <-failed; err != nil {
+	if err := v.run(func(out chan<- chan []checked) error { return readLines(r, out, trust.Keys) }); err != nil {
 		return nil, fmt.Errorf("read export: %w", err)
 	}
 	v.finish()
 	return &v.report, nil
+}
+
+// run takes what read finds, in its order, while chunks are checked concurrently.
+func (v *verification) run(read func(chan<- chan []checked) error) error {
+	chunks := make(chan chan []checked, 4*runtime.GOMAXPROCS(0))
+	failed := make(chan error, 1)
+	go func() {
+		defer close(chunks)
+		failed <- read(chunks)
+	}()
+	for chunk := range chunks {
+		for _, c := range <-chunk {
+			v.take(c)
+		}
+	}
+	return <-failed
 }
 
 // checked is a line with those checks done that need no other line; they are
@@ -135,15 +140,28 @@ func checkChunk(texts [][]byte, number int64, digest string, keys note.Verifiers
 			c.problem = &Problem{Kind: Malformed, First: -1, Last: -1, Detail: fmt.Sprintf("line %d is damaged or cut off", c.number)}
 			continue
 		}
-		switch {
-		case c.line.Entry != nil && c.line.Entry.Whole():
-			_, c.problem = c.line.Entry.Check()
-		case c.line.Checkpoint != nil:
-			c.checkpoint, err = OpenCheckpoint(c.line.Checkpoint.Note, keys)
-			if err != nil {
-				c.problem = &Problem{Kind: CheckpointInvalid, First: -1, Last: -1, Detail: fmt.Sprintf("line %d: %v", c.number, err)}
-			}
-		}
+		c.check(keys)
 	}
 	return results
+}
+
+// check does what needs no other line.
+func (c *checked) check(keys note.Verifiers) {
+	switch {
+	case c.line.Entry != nil && c.line.Entry.Whole():
+		_, c.problem = c.line.Entry.Check()
+	case c.line.Checkpoint != nil:
+		var err error
+		if c.checkpoint, err = OpenCheckpoint(c.line.Checkpoint.Note, keys); err != nil {
+			c.problem = &Problem{Kind: CheckpointInvalid, First: -1, Last: -1, Detail: c.where() + err.Error()}
+		}
+	}
+}
+
+// where names the line of a file; what came from elsewhere has no lines.
+func (c *checked) where() string {
+	if c.number == 0 {
+		return ""
+	}
+	return fmt.Sprintf("line %d: ", c.number)
 }

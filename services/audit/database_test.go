@@ -188,3 +188,27 @@ func TestDMD06_QueriesSeeOnePractice(t *testing.T) {
 	require.ErrorContains(t, conn.QueryRow(context.Background(), "SELECT count(*) FROM "+partition).Scan(&n), "permission denied")
 	require.ErrorContains(t, conn.QueryRow(context.Background(), "SELECT count(payload) FROM parked").Scan(&n), "permission denied")
 }
+
+// Who verifies the log in the database reads all of it, and can do nothing else.
+func TestDMD08_TheVerifiersRoleOnlyReads(t *testing.T) {
+	t.Parallel()
+	s := filled(t)
+	conn := s.as("audit_verify")
+	report := s.verifyRaw()
+	require.NoError(t, report.Err())
+	require.EqualValues(t, 600, report.Whole)
+	require.Equal(t, s.verify().Root, report.Root, "the export and the database are the same log")
+	_, err := conn.Exec(t.Context(), "SET default_transaction_read_only = off")
+	require.NoError(t, err, "the role could switch it on again, so grants have to hold alone")
+	for _, sql := range []string{
+		"SELECT * FROM entries", "SELECT * FROM parked", "SELECT * FROM alerts", "SELECT * FROM leaves(0, 1)", "SELECT * FROM commitments(0, 1)",
+		"INSERT INTO checkpoints SELECT size + 1, size, root, note, append_time FROM checkpoints ORDER BY size DESC LIMIT 1",
+		"UPDATE checkpoints SET note = ''", "DELETE FROM tiles", "TRUNCATE cosignatures", "CREATE TABLE x ()", "SELECT ensure_partition('2026-01-01')",
+		"SET ROLE audit_owner", "SET session_replication_role = replica",
+	} {
+		_, err := conn.Exec(t.Context(), sql)
+		var refusal *pgconn.PgError
+		require.ErrorAs(t, err, &refusal, sql)
+		require.Equal(t, "42501", refusal.Code, "%s: %s", sql, refusal.Message)
+	}
+}

@@ -111,7 +111,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	auditv1.RegisterIncidentServiceServer(v.server, api.NewIncidents(v.incidents))
 	auditv1.RegisterDetectionServiceServer(v.server, v.detection.api)
 	if s.Tiles.Listen != "" {
-		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, log))
+		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, false, log))
 	}
 	return v, err
 }

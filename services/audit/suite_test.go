@@ -28,6 +28,7 @@ import (
 	"github.com/carekeep/carekeep/libs/devkit/postgres"
 	"github.com/carekeep/carekeep/libs/devkit/transit"
 	"github.com/carekeep/carekeep/libs/ledger"
+	"github.com/carekeep/carekeep/libs/ledger/rawlog"
 	"github.com/carekeep/carekeep/libs/mtls"
 	"github.com/carekeep/carekeep/libs/outbox"
 	"github.com/carekeep/carekeep/libs/server"
@@ -302,7 +303,7 @@ func (s *suite) pool() *pgxpool.Pool {
 	return s.postgres.Pool(s.t, "audit", s.database)
 }
 
-// as connects in another role: "audit_app", "audit_owner" or the superuser "".
+// as connects in another role: "audit_app", "audit_owner", "audit_verify" or the superuser "".
 func (s *suite) as(role string) *pgx.Conn {
 	s.t.Helper()
 	var conn *pgx.Conn
@@ -310,6 +311,8 @@ func (s *suite) as(role string) *pgx.Conn {
 	switch role {
 	case "audit_owner":
 		conn, err = s.postgres.Conn(context.Background(), "audit-migrate", role, s.database)
+	case "audit_verify":
+		conn, err = s.postgres.Conn(context.Background(), "audit-verify", role, s.database)
 	case "audit_app":
 		conn, err = s.postgres.Conn(context.Background(), "audit", role, s.database)
 	default:
@@ -373,6 +376,17 @@ func (s *suite) verify() *ledger.Report {
 	var file bytes.Buffer
 	require.NoError(s.t, write(context.Background(), s.pool(), logName, time.Now().Add(time.Duration(24)*time.Hour), &file))
 	report, err := ledger.Verify(&file, s.trust())
+	require.NoError(s.t, err)
+	return report
+}
+
+// verifyRaw verifies the rows in the database itself, under the role that can only read them.
+func (s *suite) verifyRaw() *ledger.Report {
+	s.t.Helper()
+	log, err := rawlog.Open(s.t.Context(), s.as("audit_verify"))
+	require.NoError(s.t, err)
+	defer log.Close(s.t.Context())
+	report, err := ledger.VerifyItems(time.Now().Add(24*time.Hour), log.Items(s.t.Context()), s.trust())
 	require.NoError(s.t, err)
 	return report
 }

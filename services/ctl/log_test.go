@@ -45,7 +45,10 @@ func signer(t *testing.T, seed byte) (note.Signer, string) {
 }
 
 // newSample appends groups of the given sizes, each under a checkpoint.
-func newSample(t *testing.T, groups ...int) *sample {
+func newSample(t *testing.T, groups ...int) *sample { return newHistory(t, "salt", groups...) }
+
+// newHistory is another log under the same key, unless salted alike.
+func newHistory(t *testing.T, salted string, groups ...int) *sample {
 	t.Helper()
 	s := &sample{tiles: map[int64][]ledger.Tile{}, signed: map[int64]string{}}
 	var sign note.Signer
@@ -54,7 +57,7 @@ func newSample(t *testing.T, groups ...int) *sample {
 	for g, size := range groups {
 		now := epoch.Add(time.Duration(g) * time.Second)
 		for range size {
-			e := newEntry(t, tree.Size())
+			e := newEntry(t, tree.Size(), salted)
 			e.AppendTime = &now
 			s.entries = append(s.entries, e)
 			tiles, err := tree.Append(e.Leaf)
@@ -70,7 +73,7 @@ func newSample(t *testing.T, groups ...int) *sample {
 	return s
 }
 
-func newEntry(t *testing.T, n int64) ledger.Entry {
+func newEntry(t *testing.T, n int64, salted string) ledger.Entry {
 	t.Helper()
 	event := &auditv1.Event{
 		EventId: fmt.Sprintf("019aa5d0-0000-7000-8000-%012x", n), EventTime: timestamppb.New(epoch.Add(time.Duration(n) * time.Millisecond)),
@@ -82,7 +85,7 @@ func newEntry(t *testing.T, n int64) ledger.Entry {
 	}
 	raw, err := proto.Marshal(event)
 	require.NoError(t, err)
-	salt := sha256.Sum256(fmt.Append(nil, "salt", n))
+	salt := sha256.Sum256(fmt.Append(nil, salted, n))
 	leaf, err := ledger.LeafHash(salt[:], raw)
 	require.NoError(t, err)
 	index, err := ledger.IndexOf(event)

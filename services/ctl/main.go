@@ -1,7 +1,7 @@
 // Command carekeep is the command line: it signs in at a gateway, imports patients,
 // reads and exports the audit log, verifies an export without any server, looks after
 // a practice's keys and the end of its records, leads through incidents, and drives backups. It has no way
-// around the gateway.
+// around the gateway, but for who verifies the log in the audit database, under a role that can only read it.
 package main
 
 import (

@@ -19,25 +19,46 @@ type verify struct {
 	Export      string `type:"existingfile" placeholder:"FILE" help:"The export, as a flag."`
 	Key         string `required:"" help:"The log's verifier key, or a file with one key a line. Take it from where you trust, not from the export."`
 	Checkpoints string `type:"existingdir" placeholder:"DIR" help:"Folder with checkpoints (*.note) that were kept outside the database. They find a log that was cut back or rewritten together with its own checkpoints."`
+
+	verifyLive     `embed:""`
+	verifyDatabase `embed:""`
 }
 
-// Validate asks for exactly one file.
+// Validate asks for exactly one source.
 func (v *verify) Validate() error {
+	given := 0
+	for _, source := range []string{v.File, v.Export, v.Live, v.Database} {
+		if source != "" {
+			given++
+		}
+	}
 	switch {
-	case v.File == "" && v.Export == "":
-		return errors.New("no export given; name its file")
+	case given == 0:
+		return errors.New("no export given; name its file, or --live URL, or --database FILE")
 	case v.File != "" && v.Export != "":
 		return errors.New("two exports given; leave out --export or the argument")
+	case given > 1:
+		return errors.New("more than one log given; verify an export, --live or --database")
 	}
 	return nil
 }
 
-// Run needs neither session nor network.
+// Run needs neither session nor network for an export.
 func (v *verify) Run(ctx context.Context, t *terminal) error {
 	trust, err := v.trust()
 	if err != nil {
 		return err
 	}
+	switch {
+	case v.Live != "":
+		return v.live(ctx, t, trust)
+	case v.Database != "":
+		return v.database(ctx, t, trust)
+	}
+	return v.export(ctx, t, trust)
+}
+
+func (v *verify) export(ctx context.Context, t *terminal, trust ledger.Trust) error {
 	export := t.in
 	if name := v.File + v.Export; name != "-" {
 		file, err := os.Open(name)
@@ -52,7 +73,7 @@ func (v *verify) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	show(t.out, report)
-	return verdict(report)
+	return verdict(report.Problems, report.Omitted)
 }
 
 // stoppable is a reader that ends with its context.
@@ -91,11 +112,16 @@ func (v *verify) trust() (ledger.Trust, error) {
 	return trust, err
 }
 
-// show writes what was looked at, whether it was right or wrong.
-func show(w io.Writer, r *ledger.Report) {
-	row := func(name, format string, args ...any) {
+// rows writes lines of a name and a value.
+func rows(w io.Writer) func(name, format string, args ...any) {
+	return func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-12s "+format+"\n", append([]any{name}, args...)...)
 	}
+}
+
+// show writes what was looked at, whether it was right or wrong.
+func show(w io.Writer, r *ledger.Report) {
+	row := rows(w)
 	row("log", "%s", r.Log)
 	row("scope", "%s", r.Scope)
 	row("exported", "%s", r.CreateTime.UTC().Format(time.RFC3339))
@@ -110,21 +136,29 @@ func show(w io.Writer, r *ledger.Report) {
 		row("root", "%s", r.Root)
 		row("signed", "%s", r.Time.Format(time.RFC3339Nano))
 	}
-	for _, p := range r.Problems {
+	showProblems(w, r.Problems, r.Omitted)
+}
+
+func showProblems(w io.Writer, problems []ledger.Problem, omitted int64) {
+	for _, p := range problems {
 		fmt.Fprintln(w, p)
 	}
-	if r.Omitted > 0 {
-		fmt.Fprintf(w, "and %d more problems\n", r.Omitted)
+	if omitted > 0 {
+		fmt.Fprintf(w, "and %d more problems\n", omitted)
 	}
-	if len(r.Problems) == 0 {
+	if len(problems) == 0 {
 		fmt.Fprintln(w, "the log is whole")
 	}
 }
 
 // verdict is the error that makes the exit status 1.
-func verdict(r *ledger.Report) error {
-	if n := int64(len(r.Problems)) + r.Omitted; n > 1 {
-		return fmt.Errorf("%w (and %d more problems)", r.Err(), n-1)
+func verdict(problems []ledger.Problem, omitted int64) error {
+	if len(problems) == 0 {
+		return nil
 	}
-	return r.Err()
+	err := fmt.Errorf("%w: %s", ledger.ErrNotWhole, problems[0])
+	if n := int64(len(problems)) + omitted; n > 1 {
+		err = fmt.Errorf("%w (and %d more problems)", err, n-1)
+	}
+	return err
 }

@@ -33,3 +33,14 @@ func TestDMD08_AnybodyVerifiesTheLogThroughTheGateway(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, log.CheckGrowth(t.Context(), older, newer))
 }
+
+// The command line verifies the running server and the rows in its database, with nothing but the pinned key and
+// the copies of checkpoints.
+func TestDMD08_TheCommandLineVerifiesServerAndDatabase(t *testing.T) {
+	c := newCommandLine(t)
+	trust := []string{"audit", "verify", "--key", filepath.Join(suite.Checkpoints(), "verifier.key"), "--checkpoints", suite.Checkpoints()}
+	live := append(trust[:len(trust):len(trust)], "--live", suite.URL(), "--ca", suite.CAFile())
+	require.Contains(t, c.must("", live...).out, "verified now, 0 before")
+	require.NotContains(t, c.must("", live...).out, ", 0 before", "the second time it goes on where it stopped")
+	require.Contains(t, c.must("", append(trust, "--database", suite.ConfigFile("audit-verify"))...).out, "the log is whole")
+}

@@ -37,6 +37,11 @@ func (p *Place) configure(settings Settings) error {
 		files[service] = p.serviceConfig(service, service, service+"_app")
 		files[service+"-migrate"] = p.serviceConfig(service, service+"-migrate", service+"_owner")
 	}
+	// For `carekeep audit verify --database`.
+	files["audit-verify"] = tree{
+		"trust_domain": TrustDomain, "tls": p.identity("audit-verify"),
+		"database": tree{"host": "127.0.0.1", "port": p.Ports.Postgres, "database": "audit", "user": "audit_verify"},
+	}
 	for name, content := range files {
 		for _, key := range slices.Sorted(maps.Keys(settings[strings.TrimSuffix(name, "-migrate")])) {
 			if err := set(content, key, settings[strings.TrimSuffix(name, "-migrate")][key]); err != nil {

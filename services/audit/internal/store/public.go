@@ -49,28 +49,18 @@ func (s *Store) Bundle(ctx context.Context, n int64, width int) ([]byte, error) 
 	return bundle, nil
 }
 
-// recentCosignatures is how many of the newest are looked at for the checkpoint to show: those of
-// several rounds of all witnesses.
-const recentCosignatures = 64
-
-// PublicCheckpoint returns the checkpoint to show to everybody: of the last minute's the one that most
-// witnesses cosigned, with their signatures; the newest one where none of them has any. "" for an empty log.
-// Witnesses sign a moment later than the log grows, so the newest checkpoint hardly ever has cosignatures.
-func (s *Store) PublicCheckpoint(ctx context.Context) (string, error) {
+// PublicCheckpoint returns the checkpoint to show to everybody, with its cosignatures; "" for an empty log.
+// Witnesses sign a moment later than the log grows, so where there are any it is the newest one that one of them
+// signed: it never shrinks, since all that sign a checkpoint do so in one round.
+func (s *Store) PublicCheckpoint(ctx context.Context, witnessed bool) (string, error) {
+	newest := "SELECT size FROM checkpoints ORDER BY size DESC LIMIT 1"
+	if witnessed {
+		newest = "SELECT coalesce((SELECT size FROM cosignatures ORDER BY size DESC LIMIT 1), (" + newest + "))"
+	}
 	var signed string
 	err := s.pool.QueryRow(ctx, `
-		WITH newest AS (SELECT size, note, append_time FROM checkpoints ORDER BY size DESC LIMIT 1),
-		cosigned AS (
-			SELECT size, count(*) AS witnesses, string_agg(signature || E'\n', '' ORDER BY witness) AS lines
-			FROM (SELECT * FROM cosignatures ORDER BY size DESC LIMIT $1) AS recent GROUP BY size
-		)
-		SELECT note || lines FROM (
-			SELECT c.note, s.lines, s.witnesses, c.size FROM cosigned s JOIN checkpoints c USING (size), newest n
-			WHERE c.append_time >= n.append_time - interval '1 minute'
-			UNION ALL
-			SELECT note, '', 0, size FROM newest
-		) AS candidates
-		ORDER BY witnesses DESC, size DESC LIMIT 1`, recentCosignatures).Scan(&signed)
+		SELECT c.note || coalesce((SELECT string_agg(signature || E'\n', '' ORDER BY witness) FROM cosignatures s WHERE s.size = c.size), '')
+		FROM checkpoints c WHERE c.size = (`+newest+`)`).Scan(&signed)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil
 	}

@@ -22,7 +22,7 @@ import (
 // Log is what is served.
 type Log interface {
 	// PublicCheckpoint is the checkpoint to show, with all its signatures; "" where there is none.
-	PublicCheckpoint(ctx context.Context) (string, error)
+	PublicCheckpoint(ctx context.Context, witnessed bool) (string, error)
 	// Tile and Bundle give store.ErrNoTile for what the log does not hold.
 	Tile(ctx context.Context, t tlog.Tile) ([]byte, error)
 	Bundle(ctx context.Context, n int64, width int) ([]byte, error)
@@ -45,14 +45,16 @@ const (
 
 // Handler serves the log below /.
 type Handler struct {
-	log   Log
-	out   *slog.Logger
-	slots chan struct{}
+	log       Log
+	witnessed bool
+	out       *slog.Logger
+	slots     chan struct{}
 }
 
-// New returns the handler; what goes wrong is said to out.
-func New(log Log, out *slog.Logger) *Handler {
-	return &Handler{log: log, out: out, slots: make(chan struct{}, slots)}
+// New returns the handler; what goes wrong is said to out. Where the log has witnesses, the checkpoint is the newest
+// that they signed.
+func New(log Log, witnessed bool, out *slog.Logger) *Handler {
+	return &Handler{log: log, witnessed: witnessed, out: out, slots: make(chan struct{}, slots)}
 }
 
 // ServeHTTP implements http.Handler.
@@ -114,7 +116,7 @@ func (h *Handler) route(path string) (reader, bool) {
 }
 
 func (h *Handler) checkpoint(ctx context.Context) ([]byte, string, string, error) {
-	signed, err := h.log.PublicCheckpoint(ctx)
+	signed, err := h.log.PublicCheckpoint(ctx, h.witnessed)
 	if err == nil && signed == "" {
 		err = store.ErrNoTile
 	}

@@ -130,6 +130,27 @@ func (c *Client) Call(ctx context.Context, method, path string, body, into proto
 	})
 }
 
+// Fetch gets a file of at most limit bytes as it is.
+func (c *Client) Fetch(ctx context.Context, path string, limit int64) (raw []byte, err error) {
+	err = c.patiently(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, callTime)
+		defer cancel()
+		answer, err := c.send(ctx, http.MethodGet, path, nil)
+		if err != nil {
+			return err
+		}
+		defer answer.Close() //nolint:errcheck // only read from
+		if raw, err = io.ReadAll(io.LimitReader(answer, limit+1)); err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		if int64(len(raw)) > limit {
+			return fmt.Errorf("%s is larger than %d bytes", path, limit)
+		}
+		return nil
+	})
+	return raw, err
+}
+
 // patiently runs a request again after a rate limit.
 func (c *Client) patiently(ctx context.Context, request func() error) error {
 	for {
