@@ -28,6 +28,7 @@ type incidentCommands struct {
 	Evidence attachEvidence `cmd:"" help:"Attach entries of the log, which retention then spares. What they show is the input."`
 	Review   reviewIncident `cmd:"" help:"Record the review, which is the input."`
 	Action   actionIncident `cmd:"" help:"Add a corrective action, which is the input; or complete one."`
+	Radius   computeRadius  `cmd:"" help:"Tell what was opened by a session, a user, a device, from an address or with a key."`
 	Close    closeIncident  `cmd:"" help:"Close an incident that was reviewed and has corrective actions."`
 }
 

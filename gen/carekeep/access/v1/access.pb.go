@@ -818,6 +818,7 @@ const (
 	// Takes also what conditions can ask for: every field of the practice's events.
 	Permission_PERMISSION_AUDIT_RULES_TEST      Permission = 341
 	Permission_PERMISSION_AUDIT_DETECTIONS_LIST Permission = 342
+	Permission_PERMISSION_BLAST_RADIUS_READ     Permission = 355
 )
 
 // Enum value maps for Permission.
@@ -1000,6 +1001,7 @@ var (
 		340: "PERMISSION_AUDIT_RULES_LIST",
 		341: "PERMISSION_AUDIT_RULES_TEST",
 		342: "PERMISSION_AUDIT_DETECTIONS_LIST",
+		355: "PERMISSION_BLAST_RADIUS_READ",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":                       0,
@@ -1179,6 +1181,7 @@ var (
 		"PERMISSION_AUDIT_RULES_LIST":                  340,
 		"PERMISSION_AUDIT_RULES_TEST":                  341,
 		"PERMISSION_AUDIT_DETECTIONS_LIST":             342,
+		"PERMISSION_BLAST_RADIUS_READ":                 355,
 	}
 )
 
@@ -1577,7 +1580,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\x886\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xb16\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1767,7 +1770,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x1bPERMISSION_AUDIT_RULES_TEST\x10\xd5\x02\x1a\x04\x98\xb5\x18\n" +
 	"\x12+\n" +
 	" PERMISSION_AUDIT_DETECTIONS_LIST\x10\xd6\x02\x1a\x04\x98\xb5\x18\n" +
-	":N\n" +
+	"\x12'\n" +
+	"\x1cPERMISSION_BLAST_RADIUS_READ\x10\xe3\x02\x1a\x04\x98\xb5\x18\f:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

@@ -1613,6 +1613,478 @@ func (x *CloseIncidentRequest) GetText() string {
 	return ""
 }
 
+// RadiusQuery is whose accesses are meant; all that is set has to match. At least one subject or time is required.
+type RadiusQuery struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	UserId    string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	SessionId string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	DeviceId  string                 `protobuf:"bytes,3,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// An address or a network, as 192.0.2.7 or 192.0.2.0/24; takes PERMISSION_AUDIT_ADDRESSES_READ.
+	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// A data key. The log says when it was unwrapped and for whose chart, and not what was opened with it then.
+	KeyId string `protobuf:"bytes,5,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Of the events; to_time is exclusive.
+	FromTime      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	ToTime        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RadiusQuery) Reset() {
+	*x = RadiusQuery{}
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RadiusQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RadiusQuery) ProtoMessage() {}
+
+func (x *RadiusQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RadiusQuery.ProtoReflect.Descriptor instead.
+func (*RadiusQuery) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_incidents_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RadiusQuery) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *RadiusQuery) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *RadiusQuery) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *RadiusQuery) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *RadiusQuery) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *RadiusQuery) GetFromTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FromTime
+	}
+	return nil
+}
+
+func (x *RadiusQuery) GetToTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ToTime
+	}
+	return nil
+}
+
+type ComputeRadiusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Query         *RadiusQuery           `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComputeRadiusRequest) Reset() {
+	*x = ComputeRadiusRequest{}
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComputeRadiusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComputeRadiusRequest) ProtoMessage() {}
+
+func (x *ComputeRadiusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComputeRadiusRequest.ProtoReflect.Descriptor instead.
+func (*ComputeRadiusRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_incidents_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ComputeRadiusRequest) GetQuery() *RadiusQuery {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+type ComputeRadiusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Item:
+	//
+	//	*ComputeRadiusResponse_Patient
+	//	*ComputeRadiusResponse_Summary
+	Item          isComputeRadiusResponse_Item `protobuf_oneof:"item"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComputeRadiusResponse) Reset() {
+	*x = ComputeRadiusResponse{}
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComputeRadiusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComputeRadiusResponse) ProtoMessage() {}
+
+func (x *ComputeRadiusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComputeRadiusResponse.ProtoReflect.Descriptor instead.
+func (*ComputeRadiusResponse) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_incidents_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ComputeRadiusResponse) GetItem() isComputeRadiusResponse_Item {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+func (x *ComputeRadiusResponse) GetPatient() *ExposedPatient {
+	if x != nil {
+		if x, ok := x.Item.(*ComputeRadiusResponse_Patient); ok {
+			return x.Patient
+		}
+	}
+	return nil
+}
+
+func (x *ComputeRadiusResponse) GetSummary() *RadiusSummary {
+	if x != nil {
+		if x, ok := x.Item.(*ComputeRadiusResponse_Summary); ok {
+			return x.Summary
+		}
+	}
+	return nil
+}
+
+type isComputeRadiusResponse_Item interface {
+	isComputeRadiusResponse_Item()
+}
+
+type ComputeRadiusResponse_Patient struct {
+	Patient *ExposedPatient `protobuf:"bytes,1,opt,name=patient,proto3,oneof"`
+}
+
+type ComputeRadiusResponse_Summary struct {
+	// The last message.
+	Summary *RadiusSummary `protobuf:"bytes,2,opt,name=summary,proto3,oneof"`
+}
+
+func (*ComputeRadiusResponse_Patient) isComputeRadiusResponse_Item() {}
+
+func (*ComputeRadiusResponse_Summary) isComputeRadiusResponse_Item() {}
+
+// ExposedPatient is what was opened of a patient. A patient of very many resources comes in several
+// messages, one after the other, and a resource of theirs may then be in more than one.
+type ExposedPatient struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "patients/{uuid}".
+	Patient       string             `protobuf:"bytes,1,opt,name=patient,proto3" json:"patient,omitempty"`
+	Resources     []*ExposedResource `protobuf:"bytes,2,rep,name=resources,proto3" json:"resources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExposedPatient) Reset() {
+	*x = ExposedPatient{}
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExposedPatient) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExposedPatient) ProtoMessage() {}
+
+func (x *ExposedPatient) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExposedPatient.ProtoReflect.Descriptor instead.
+func (*ExposedPatient) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_incidents_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExposedPatient) GetPatient() string {
+	if x != nil {
+		return x.Patient
+	}
+	return ""
+}
+
+func (x *ExposedPatient) GetResources() []*ExposedResource {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+// ExposedResource is what was opened of a resource, or of a list of them.
+type ExposedResource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the events name it: "notes/{uuid}", or "notes" for a list.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The fields that were shown in at least one access, as "Note.text": those of the answer without what was withheld.
+	Fields []string `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
+	// True where at least one access showed all of it: raw FHIR, a file, an export.
+	Whole     bool                   `protobuf:"varint,3,opt,name=whole,proto3" json:"whole,omitempty"`
+	Accesses  int64                  `protobuf:"varint,4,opt,name=accesses,proto3" json:"accesses,omitempty"`
+	FirstTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	LastTime  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	// The first and the last entry about it.
+	Entries       *EvidenceRange `protobuf:"bytes,7,opt,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExposedResource) Reset() {
+	*x = ExposedResource{}
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExposedResource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExposedResource) ProtoMessage() {}
+
+func (x *ExposedResource) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExposedResource.ProtoReflect.Descriptor instead.
+func (*ExposedResource) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_incidents_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExposedResource) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExposedResource) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *ExposedResource) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+func (x *ExposedResource) GetAccesses() int64 {
+	if x != nil {
+		return x.Accesses
+	}
+	return 0
+}
+
+func (x *ExposedResource) GetFirstTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstTime
+	}
+	return nil
+}
+
+func (x *ExposedResource) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
+func (x *ExposedResource) GetEntries() *EvidenceRange {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// RadiusSummary ends a blast radius.
+type RadiusSummary struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Patients int64                  `protobuf:"varint,1,opt,name=patients,proto3" json:"patients,omitempty"`
+	// Entries that showed something of a patient.
+	Accesses  int64                  `protobuf:"varint,2,opt,name=accesses,proto3" json:"accesses,omitempty"`
+	FirstTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	LastTime  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	// The first and the last of the entries, to attach as evidence; absent where there are none.
+	Entries *EvidenceRange `protobuf:"bytes,5,opt,name=entries,proto3" json:"entries,omitempty"`
+	// The size of the log that was looked at.
+	LogSize int64 `protobuf:"varint,6,opt,name=log_size,json=logSize,proto3" json:"log_size,omitempty"`
+	// What the log cannot tell, in plain words.
+	Unknown       []string `protobuf:"bytes,7,rep,name=unknown,proto3" json:"unknown,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RadiusSummary) Reset() {
+	*x = RadiusSummary{}
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RadiusSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RadiusSummary) ProtoMessage() {}
+
+func (x *RadiusSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_incidents_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RadiusSummary.ProtoReflect.Descriptor instead.
+func (*RadiusSummary) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_incidents_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RadiusSummary) GetPatients() int64 {
+	if x != nil {
+		return x.Patients
+	}
+	return 0
+}
+
+func (x *RadiusSummary) GetAccesses() int64 {
+	if x != nil {
+		return x.Accesses
+	}
+	return 0
+}
+
+func (x *RadiusSummary) GetFirstTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstTime
+	}
+	return nil
+}
+
+func (x *RadiusSummary) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
+func (x *RadiusSummary) GetEntries() *EvidenceRange {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *RadiusSummary) GetLogSize() int64 {
+	if x != nil {
+		return x.LogSize
+	}
+	return 0
+}
+
+func (x *RadiusSummary) GetUnknown() []string {
+	if x != nil {
+		return x.Unknown
+	}
+	return nil
+}
+
 var File_carekeep_audit_v1_incidents_proto protoreflect.FileDescriptor
 
 const file_carekeep_audit_v1_incidents_proto_rawDesc = "" +
@@ -1748,7 +2220,43 @@ const file_carekeep_audit_v1_incidents_proto_rawDesc = "" +
 	"\x04text\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x04text\"\x86\x01\n" +
 	"\x14CloseIncidentRequest\x12P\n" +
 	"\x04name\x18\x01 \x01(\tB<\xbaH9r725^incidents/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$R\x04name\x12\x1c\n" +
-	"\x04text\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x04text*\xf5\x01\n" +
+	"\x04text\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x04text\"\xbe\x02\n" +
+	"\vRadiusQuery\x12$\n" +
+	"\auser_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06userId\x12*\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tsessionId\x12(\n" +
+	"\tdevice_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\bdeviceId\x12!\n" +
+	"\aaddress\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\x12\"\n" +
+	"\x06key_id\x18\x05 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x05keyId\x127\n" +
+	"\tfrom_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bfromTime\x123\n" +
+	"\ato_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\"T\n" +
+	"\x14ComputeRadiusRequest\x12<\n" +
+	"\x05query\x18\x01 \x01(\v2\x1e.carekeep.audit.v1.RadiusQueryB\x06\xbaH\x03\xc8\x01\x01R\x05query\"\x9c\x01\n" +
+	"\x15ComputeRadiusResponse\x12=\n" +
+	"\apatient\x18\x01 \x01(\v2!.carekeep.audit.v1.ExposedPatientH\x00R\apatient\x12<\n" +
+	"\asummary\x18\x02 \x01(\v2 .carekeep.audit.v1.RadiusSummaryH\x00R\asummaryB\x06\n" +
+	"\x04item\"l\n" +
+	"\x0eExposedPatient\x12\x18\n" +
+	"\apatient\x18\x01 \x01(\tR\apatient\x12@\n" +
+	"\tresources\x18\x02 \x03(\v2\".carekeep.audit.v1.ExposedResourceR\tresources\"\x9f\x02\n" +
+	"\x0fExposedResource\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06fields\x18\x02 \x03(\tR\x06fields\x12\x14\n" +
+	"\x05whole\x18\x03 \x01(\bR\x05whole\x12\x1a\n" +
+	"\baccesses\x18\x04 \x01(\x03R\baccesses\x129\n" +
+	"\n" +
+	"first_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tfirstTime\x127\n" +
+	"\tlast_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12:\n" +
+	"\aentries\x18\a \x01(\v2 .carekeep.audit.v1.EvidenceRangeR\aentries\"\xac\x02\n" +
+	"\rRadiusSummary\x12\x1a\n" +
+	"\bpatients\x18\x01 \x01(\x03R\bpatients\x12\x1a\n" +
+	"\baccesses\x18\x02 \x01(\x03R\baccesses\x129\n" +
+	"\n" +
+	"first_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tfirstTime\x127\n" +
+	"\tlast_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12:\n" +
+	"\aentries\x18\x05 \x01(\v2 .carekeep.audit.v1.EvidenceRangeR\aentries\x12\x19\n" +
+	"\blog_size\x18\x06 \x01(\x03R\alogSize\x12\x18\n" +
+	"\aunknown\x18\a \x03(\tR\aunknown*\xf5\x01\n" +
 	"\rIncidentPhase\x12\x1e\n" +
 	"\x1aINCIDENT_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15INCIDENT_PHASE_DETECT\x10\x01\x12\x1b\n" +
@@ -1757,7 +2265,7 @@ const file_carekeep_audit_v1_incidents_proto_rawDesc = "" +
 	"\x1aINCIDENT_PHASE_INVESTIGATE\x10\x04\x12\x1a\n" +
 	"\x16INCIDENT_PHASE_RECOVER\x10\x05\x12\x19\n" +
 	"\x15INCIDENT_PHASE_REVIEW\x10\x06\x12\x19\n" +
-	"\x15INCIDENT_PHASE_CLOSED\x10\a2\x84\x11\n" +
+	"\x15INCIDENT_PHASE_CLOSED\x10\a2\xa5\x12\n" +
 	"\x0fIncidentService\x12|\n" +
 	"\fOpenIncident\x12&.carekeep.audit.v1.OpenIncidentRequest\x1a\x1b.carekeep.audit.v1.Incident\"'\x8a\xb5\x18\v\b\xe0\x02\x12\x02\x01\x06\x18\x02(3\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/v1/incidents\x12\x88\x01\n" +
 	"\rListIncidents\x12'.carekeep.audit.v1.ListIncidentsRequest\x1a(.carekeep.audit.v1.ListIncidentsResponse\"$\x8a\xb5\x18\v\b\xde\x02\x12\x02\x01\x06\x18\x02(\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/incidents\x12\x80\x01\n" +
@@ -1772,7 +2280,8 @@ const file_carekeep_audit_v1_incidents_proto_rawDesc = "" +
 	"\x14RecordIncidentReview\x12..carekeep.audit.v1.RecordIncidentReviewRequest\x1a\x1b.carekeep.audit.v1.Incident\"7\x8a\xb5\x18\v\b\xe2\x02\x12\x02\x01\x06\x18\x02(3\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/v1/{name=incidents/*}:review\x12\xa7\x01\n" +
 	"\x13AddCorrectiveAction\x12-.carekeep.audit.v1.AddCorrectiveActionRequest\x1a\x1b.carekeep.audit.v1.Incident\"D\x8a\xb5\x18\v\b\xe1\x02\x12\x02\x01\x06\x18\x02(3\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/{name=incidents/*}:addCorrectiveAction\x12\xb6\x01\n" +
 	"\x18CompleteCorrectiveAction\x122.carekeep.audit.v1.CompleteCorrectiveActionRequest\x1a\x1b.carekeep.audit.v1.Incident\"I\x8a\xb5\x18\v\b\xe1\x02\x12\x02\x01\x06\x18\x02(3\x82\xd3\xe4\x93\x024:\x01*\"//v1/{name=incidents/*}:completeCorrectiveAction\x12\x8d\x01\n" +
-	"\rCloseIncident\x12'.carekeep.audit.v1.CloseIncidentRequest\x1a\x1b.carekeep.audit.v1.Incident\"6\x8a\xb5\x18\v\b\xe2\x02\x12\x02\x01\x06\x18\x02(3\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/v1/{name=incidents/*}:closeB<Z:github.com/carekeep/carekeep/gen/carekeep/audit/v1;auditv1b\x06proto3"
+	"\rCloseIncident\x12'.carekeep.audit.v1.CloseIncidentRequest\x1a\x1b.carekeep.audit.v1.Incident\"6\x8a\xb5\x18\v\b\xe2\x02\x12\x02\x01\x06\x18\x02(3\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/v1/{name=incidents/*}:close\x12\x9e\x01\n" +
+	"\rComputeRadius\x12'.carekeep.audit.v1.ComputeRadiusRequest\x1a(.carekeep.audit.v1.ComputeRadiusResponse\"8\x8a\xb5\x18\x0e\b\xe3\x02\x12\x02\x01\x06\x18\x02(\x038\x90\x1c\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/incidents:computeRadius0\x01B<Z:github.com/carekeep/carekeep/gen/carekeep/audit/v1;auditv1b\x06proto3"
 
 var (
 	file_carekeep_audit_v1_incidents_proto_rawDescOnce sync.Once
@@ -1787,7 +2296,7 @@ func file_carekeep_audit_v1_incidents_proto_rawDescGZIP() []byte {
 }
 
 var file_carekeep_audit_v1_incidents_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_carekeep_audit_v1_incidents_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_carekeep_audit_v1_incidents_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_carekeep_audit_v1_incidents_proto_goTypes = []any{
 	(IncidentPhase)(0),                      // 0: carekeep.audit.v1.IncidentPhase
 	(IncidentStep_Kind)(0),                  // 1: carekeep.audit.v1.IncidentStep.Kind
@@ -1812,15 +2321,21 @@ var file_carekeep_audit_v1_incidents_proto_goTypes = []any{
 	(*AddCorrectiveActionRequest)(nil),      // 20: carekeep.audit.v1.AddCorrectiveActionRequest
 	(*CompleteCorrectiveActionRequest)(nil), // 21: carekeep.audit.v1.CompleteCorrectiveActionRequest
 	(*CloseIncidentRequest)(nil),            // 22: carekeep.audit.v1.CloseIncidentRequest
-	(Risk)(0),                               // 23: carekeep.audit.v1.Risk
-	(*timestamppb.Timestamp)(nil),           // 24: google.protobuf.Timestamp
+	(*RadiusQuery)(nil),                     // 23: carekeep.audit.v1.RadiusQuery
+	(*ComputeRadiusRequest)(nil),            // 24: carekeep.audit.v1.ComputeRadiusRequest
+	(*ComputeRadiusResponse)(nil),           // 25: carekeep.audit.v1.ComputeRadiusResponse
+	(*ExposedPatient)(nil),                  // 26: carekeep.audit.v1.ExposedPatient
+	(*ExposedResource)(nil),                 // 27: carekeep.audit.v1.ExposedResource
+	(*RadiusSummary)(nil),                   // 28: carekeep.audit.v1.RadiusSummary
+	(Risk)(0),                               // 29: carekeep.audit.v1.Risk
+	(*timestamppb.Timestamp)(nil),           // 30: google.protobuf.Timestamp
 }
 var file_carekeep_audit_v1_incidents_proto_depIdxs = []int32{
-	23, // 0: carekeep.audit.v1.Incident.severity:type_name -> carekeep.audit.v1.Risk
+	29, // 0: carekeep.audit.v1.Incident.severity:type_name -> carekeep.audit.v1.Risk
 	0,  // 1: carekeep.audit.v1.Incident.phase:type_name -> carekeep.audit.v1.IncidentPhase
-	24, // 2: carekeep.audit.v1.Incident.open_time:type_name -> google.protobuf.Timestamp
-	24, // 3: carekeep.audit.v1.Incident.acknowledge_time:type_name -> google.protobuf.Timestamp
-	24, // 4: carekeep.audit.v1.Incident.close_time:type_name -> google.protobuf.Timestamp
+	30, // 2: carekeep.audit.v1.Incident.open_time:type_name -> google.protobuf.Timestamp
+	30, // 3: carekeep.audit.v1.Incident.acknowledge_time:type_name -> google.protobuf.Timestamp
+	30, // 4: carekeep.audit.v1.Incident.close_time:type_name -> google.protobuf.Timestamp
 	3,  // 5: carekeep.audit.v1.Incident.clocks:type_name -> carekeep.audit.v1.PhaseClock
 	4,  // 6: carekeep.audit.v1.Incident.tasks:type_name -> carekeep.audit.v1.IncidentItem
 	4,  // 7: carekeep.audit.v1.Incident.corrective_actions:type_name -> carekeep.audit.v1.IncidentItem
@@ -1828,55 +2343,69 @@ var file_carekeep_audit_v1_incidents_proto_depIdxs = []int32{
 	6,  // 9: carekeep.audit.v1.Incident.steps:type_name -> carekeep.audit.v1.IncidentStep
 	7,  // 10: carekeep.audit.v1.Incident.notices:type_name -> carekeep.audit.v1.Notice
 	0,  // 11: carekeep.audit.v1.PhaseClock.phase:type_name -> carekeep.audit.v1.IncidentPhase
-	24, // 12: carekeep.audit.v1.PhaseClock.due_time:type_name -> google.protobuf.Timestamp
-	24, // 13: carekeep.audit.v1.PhaseClock.complete_time:type_name -> google.protobuf.Timestamp
-	24, // 14: carekeep.audit.v1.IncidentItem.complete_time:type_name -> google.protobuf.Timestamp
+	30, // 12: carekeep.audit.v1.PhaseClock.due_time:type_name -> google.protobuf.Timestamp
+	30, // 13: carekeep.audit.v1.PhaseClock.complete_time:type_name -> google.protobuf.Timestamp
+	30, // 14: carekeep.audit.v1.IncidentItem.complete_time:type_name -> google.protobuf.Timestamp
 	1,  // 15: carekeep.audit.v1.IncidentStep.kind:type_name -> carekeep.audit.v1.IncidentStep.Kind
-	24, // 16: carekeep.audit.v1.IncidentStep.create_time:type_name -> google.protobuf.Timestamp
+	30, // 16: carekeep.audit.v1.IncidentStep.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 17: carekeep.audit.v1.IncidentStep.phase:type_name -> carekeep.audit.v1.IncidentPhase
-	23, // 18: carekeep.audit.v1.IncidentStep.severity:type_name -> carekeep.audit.v1.Risk
+	29, // 18: carekeep.audit.v1.IncidentStep.severity:type_name -> carekeep.audit.v1.Risk
 	5,  // 19: carekeep.audit.v1.IncidentStep.evidence:type_name -> carekeep.audit.v1.EvidenceRange
-	23, // 20: carekeep.audit.v1.Notice.risk:type_name -> carekeep.audit.v1.Risk
-	24, // 21: carekeep.audit.v1.Notice.due_time:type_name -> google.protobuf.Timestamp
-	24, // 22: carekeep.audit.v1.Notice.create_time:type_name -> google.protobuf.Timestamp
-	23, // 23: carekeep.audit.v1.OpenIncidentRequest.severity:type_name -> carekeep.audit.v1.Risk
+	29, // 20: carekeep.audit.v1.Notice.risk:type_name -> carekeep.audit.v1.Risk
+	30, // 21: carekeep.audit.v1.Notice.due_time:type_name -> google.protobuf.Timestamp
+	30, // 22: carekeep.audit.v1.Notice.create_time:type_name -> google.protobuf.Timestamp
+	29, // 23: carekeep.audit.v1.OpenIncidentRequest.severity:type_name -> carekeep.audit.v1.Risk
 	2,  // 24: carekeep.audit.v1.ListIncidentsResponse.incidents:type_name -> carekeep.audit.v1.Incident
 	0,  // 25: carekeep.audit.v1.CompletePhaseRequest.phase:type_name -> carekeep.audit.v1.IncidentPhase
-	23, // 26: carekeep.audit.v1.CompletePhaseRequest.severity:type_name -> carekeep.audit.v1.Risk
-	23, // 27: carekeep.audit.v1.ReclassifyIncidentRequest.severity:type_name -> carekeep.audit.v1.Risk
-	8,  // 28: carekeep.audit.v1.IncidentService.OpenIncident:input_type -> carekeep.audit.v1.OpenIncidentRequest
-	9,  // 29: carekeep.audit.v1.IncidentService.ListIncidents:input_type -> carekeep.audit.v1.ListIncidentsRequest
-	11, // 30: carekeep.audit.v1.IncidentService.GetIncident:input_type -> carekeep.audit.v1.GetIncidentRequest
-	12, // 31: carekeep.audit.v1.IncidentService.AcknowledgeIncident:input_type -> carekeep.audit.v1.AcknowledgeIncidentRequest
-	13, // 32: carekeep.audit.v1.IncidentService.CompletePhase:input_type -> carekeep.audit.v1.CompletePhaseRequest
-	14, // 33: carekeep.audit.v1.IncidentService.ReclassifyIncident:input_type -> carekeep.audit.v1.ReclassifyIncidentRequest
-	15, // 34: carekeep.audit.v1.IncidentService.AddIncidentNote:input_type -> carekeep.audit.v1.AddIncidentNoteRequest
-	16, // 35: carekeep.audit.v1.IncidentService.AddIncidentTask:input_type -> carekeep.audit.v1.AddIncidentTaskRequest
-	17, // 36: carekeep.audit.v1.IncidentService.CompleteIncidentTask:input_type -> carekeep.audit.v1.CompleteIncidentTaskRequest
-	18, // 37: carekeep.audit.v1.IncidentService.AttachIncidentEvidence:input_type -> carekeep.audit.v1.AttachIncidentEvidenceRequest
-	19, // 38: carekeep.audit.v1.IncidentService.RecordIncidentReview:input_type -> carekeep.audit.v1.RecordIncidentReviewRequest
-	20, // 39: carekeep.audit.v1.IncidentService.AddCorrectiveAction:input_type -> carekeep.audit.v1.AddCorrectiveActionRequest
-	21, // 40: carekeep.audit.v1.IncidentService.CompleteCorrectiveAction:input_type -> carekeep.audit.v1.CompleteCorrectiveActionRequest
-	22, // 41: carekeep.audit.v1.IncidentService.CloseIncident:input_type -> carekeep.audit.v1.CloseIncidentRequest
-	2,  // 42: carekeep.audit.v1.IncidentService.OpenIncident:output_type -> carekeep.audit.v1.Incident
-	10, // 43: carekeep.audit.v1.IncidentService.ListIncidents:output_type -> carekeep.audit.v1.ListIncidentsResponse
-	2,  // 44: carekeep.audit.v1.IncidentService.GetIncident:output_type -> carekeep.audit.v1.Incident
-	2,  // 45: carekeep.audit.v1.IncidentService.AcknowledgeIncident:output_type -> carekeep.audit.v1.Incident
-	2,  // 46: carekeep.audit.v1.IncidentService.CompletePhase:output_type -> carekeep.audit.v1.Incident
-	2,  // 47: carekeep.audit.v1.IncidentService.ReclassifyIncident:output_type -> carekeep.audit.v1.Incident
-	2,  // 48: carekeep.audit.v1.IncidentService.AddIncidentNote:output_type -> carekeep.audit.v1.Incident
-	2,  // 49: carekeep.audit.v1.IncidentService.AddIncidentTask:output_type -> carekeep.audit.v1.Incident
-	2,  // 50: carekeep.audit.v1.IncidentService.CompleteIncidentTask:output_type -> carekeep.audit.v1.Incident
-	2,  // 51: carekeep.audit.v1.IncidentService.AttachIncidentEvidence:output_type -> carekeep.audit.v1.Incident
-	2,  // 52: carekeep.audit.v1.IncidentService.RecordIncidentReview:output_type -> carekeep.audit.v1.Incident
-	2,  // 53: carekeep.audit.v1.IncidentService.AddCorrectiveAction:output_type -> carekeep.audit.v1.Incident
-	2,  // 54: carekeep.audit.v1.IncidentService.CompleteCorrectiveAction:output_type -> carekeep.audit.v1.Incident
-	2,  // 55: carekeep.audit.v1.IncidentService.CloseIncident:output_type -> carekeep.audit.v1.Incident
-	42, // [42:56] is the sub-list for method output_type
-	28, // [28:42] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	29, // 26: carekeep.audit.v1.CompletePhaseRequest.severity:type_name -> carekeep.audit.v1.Risk
+	29, // 27: carekeep.audit.v1.ReclassifyIncidentRequest.severity:type_name -> carekeep.audit.v1.Risk
+	30, // 28: carekeep.audit.v1.RadiusQuery.from_time:type_name -> google.protobuf.Timestamp
+	30, // 29: carekeep.audit.v1.RadiusQuery.to_time:type_name -> google.protobuf.Timestamp
+	23, // 30: carekeep.audit.v1.ComputeRadiusRequest.query:type_name -> carekeep.audit.v1.RadiusQuery
+	26, // 31: carekeep.audit.v1.ComputeRadiusResponse.patient:type_name -> carekeep.audit.v1.ExposedPatient
+	28, // 32: carekeep.audit.v1.ComputeRadiusResponse.summary:type_name -> carekeep.audit.v1.RadiusSummary
+	27, // 33: carekeep.audit.v1.ExposedPatient.resources:type_name -> carekeep.audit.v1.ExposedResource
+	30, // 34: carekeep.audit.v1.ExposedResource.first_time:type_name -> google.protobuf.Timestamp
+	30, // 35: carekeep.audit.v1.ExposedResource.last_time:type_name -> google.protobuf.Timestamp
+	5,  // 36: carekeep.audit.v1.ExposedResource.entries:type_name -> carekeep.audit.v1.EvidenceRange
+	30, // 37: carekeep.audit.v1.RadiusSummary.first_time:type_name -> google.protobuf.Timestamp
+	30, // 38: carekeep.audit.v1.RadiusSummary.last_time:type_name -> google.protobuf.Timestamp
+	5,  // 39: carekeep.audit.v1.RadiusSummary.entries:type_name -> carekeep.audit.v1.EvidenceRange
+	8,  // 40: carekeep.audit.v1.IncidentService.OpenIncident:input_type -> carekeep.audit.v1.OpenIncidentRequest
+	9,  // 41: carekeep.audit.v1.IncidentService.ListIncidents:input_type -> carekeep.audit.v1.ListIncidentsRequest
+	11, // 42: carekeep.audit.v1.IncidentService.GetIncident:input_type -> carekeep.audit.v1.GetIncidentRequest
+	12, // 43: carekeep.audit.v1.IncidentService.AcknowledgeIncident:input_type -> carekeep.audit.v1.AcknowledgeIncidentRequest
+	13, // 44: carekeep.audit.v1.IncidentService.CompletePhase:input_type -> carekeep.audit.v1.CompletePhaseRequest
+	14, // 45: carekeep.audit.v1.IncidentService.ReclassifyIncident:input_type -> carekeep.audit.v1.ReclassifyIncidentRequest
+	15, // 46: carekeep.audit.v1.IncidentService.AddIncidentNote:input_type -> carekeep.audit.v1.AddIncidentNoteRequest
+	16, // 47: carekeep.audit.v1.IncidentService.AddIncidentTask:input_type -> carekeep.audit.v1.AddIncidentTaskRequest
+	17, // 48: carekeep.audit.v1.IncidentService.CompleteIncidentTask:input_type -> carekeep.audit.v1.CompleteIncidentTaskRequest
+	18, // 49: carekeep.audit.v1.IncidentService.AttachIncidentEvidence:input_type -> carekeep.audit.v1.AttachIncidentEvidenceRequest
+	19, // 50: carekeep.audit.v1.IncidentService.RecordIncidentReview:input_type -> carekeep.audit.v1.RecordIncidentReviewRequest
+	20, // 51: carekeep.audit.v1.IncidentService.AddCorrectiveAction:input_type -> carekeep.audit.v1.AddCorrectiveActionRequest
+	21, // 52: carekeep.audit.v1.IncidentService.CompleteCorrectiveAction:input_type -> carekeep.audit.v1.CompleteCorrectiveActionRequest
+	22, // 53: carekeep.audit.v1.IncidentService.CloseIncident:input_type -> carekeep.audit.v1.CloseIncidentRequest
+	24, // 54: carekeep.audit.v1.IncidentService.ComputeRadius:input_type -> carekeep.audit.v1.ComputeRadiusRequest
+	2,  // 55: carekeep.audit.v1.IncidentService.OpenIncident:output_type -> carekeep.audit.v1.Incident
+	10, // 56: carekeep.audit.v1.IncidentService.ListIncidents:output_type -> carekeep.audit.v1.ListIncidentsResponse
+	2,  // 57: carekeep.audit.v1.IncidentService.GetIncident:output_type -> carekeep.audit.v1.Incident
+	2,  // 58: carekeep.audit.v1.IncidentService.AcknowledgeIncident:output_type -> carekeep.audit.v1.Incident
+	2,  // 59: carekeep.audit.v1.IncidentService.CompletePhase:output_type -> carekeep.audit.v1.Incident
+	2,  // 60: carekeep.audit.v1.IncidentService.ReclassifyIncident:output_type -> carekeep.audit.v1.Incident
+	2,  // 61: carekeep.audit.v1.IncidentService.AddIncidentNote:output_type -> carekeep.audit.v1.Incident
+	2,  // 62: carekeep.audit.v1.IncidentService.AddIncidentTask:output_type -> carekeep.audit.v1.Incident
+	2,  // 63: carekeep.audit.v1.IncidentService.CompleteIncidentTask:output_type -> carekeep.audit.v1.Incident
+	2,  // 64: carekeep.audit.v1.IncidentService.AttachIncidentEvidence:output_type -> carekeep.audit.v1.Incident
+	2,  // 65: carekeep.audit.v1.IncidentService.RecordIncidentReview:output_type -> carekeep.audit.v1.Incident
+	2,  // 66: carekeep.audit.v1.IncidentService.AddCorrectiveAction:output_type -> carekeep.audit.v1.Incident
+	2,  // 67: carekeep.audit.v1.IncidentService.CompleteCorrectiveAction:output_type -> carekeep.audit.v1.Incident
+	2,  // 68: carekeep.audit.v1.IncidentService.CloseIncident:output_type -> carekeep.audit.v1.Incident
+	25, // 69: carekeep.audit.v1.IncidentService.ComputeRadius:output_type -> carekeep.audit.v1.ComputeRadiusResponse
+	55, // [55:70] is the sub-list for method output_type
+	40, // [40:55] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_audit_v1_incidents_proto_init() }
@@ -1885,13 +2414,17 @@ func file_carekeep_audit_v1_incidents_proto_init() {
 		return
 	}
 	file_carekeep_audit_v1_event_proto_init()
+	file_carekeep_audit_v1_incidents_proto_msgTypes[23].OneofWrappers = []any{
+		(*ComputeRadiusResponse_Patient)(nil),
+		(*ComputeRadiusResponse_Summary)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_audit_v1_incidents_proto_rawDesc), len(file_carekeep_audit_v1_incidents_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,6 +33,7 @@ const (
 	IncidentService_AddCorrectiveAction_FullMethodName      = "/carekeep.audit.v1.IncidentService/AddCorrectiveAction"
 	IncidentService_CompleteCorrectiveAction_FullMethodName = "/carekeep.audit.v1.IncidentService/CompleteCorrectiveAction"
 	IncidentService_CloseIncident_FullMethodName            = "/carekeep.audit.v1.IncidentService/CloseIncident"
+	IncidentService_ComputeRadius_FullMethodName            = "/carekeep.audit.v1.IncidentService/ComputeRadius"
 )
 
 // IncidentServiceClient is the client API for IncidentService service.
@@ -73,6 +74,10 @@ type IncidentServiceClient interface {
 	// Closes an incident in the phase REVIEW that has a review, at least one corrective
 	// action and no open task (claims DMD-25, DC-25). It is not opened again.
 	CloseIncident(ctx context.Context, in *CloseIncidentRequest, opts ...grpc.CallOption) (*Incident, error)
+	// Computes from the log what was opened by a session, a user, a device, from an address, in a time, or
+	// with a key: the exact patients, resources and fields. Streams one message or more for a patient,
+	// and the summary at the end; without it the answer is not whole.
+	ComputeRadius(ctx context.Context, in *ComputeRadiusRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ComputeRadiusResponse], error)
 }
 
 type incidentServiceClient struct {
@@ -223,6 +228,25 @@ func (c *incidentServiceClient) CloseIncident(ctx context.Context, in *CloseInci
 	return out, nil
 }
 
+func (c *incidentServiceClient) ComputeRadius(ctx context.Context, in *ComputeRadiusRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ComputeRadiusResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &IncidentService_ServiceDesc.Streams[0], IncidentService_ComputeRadius_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ComputeRadiusRequest, ComputeRadiusResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type IncidentService_ComputeRadiusClient = grpc.ServerStreamingClient[ComputeRadiusResponse]
+
 // IncidentServiceServer is the server API for IncidentService service.
 // All implementations must embed UnimplementedIncidentServiceServer
 // for forward compatibility.
@@ -261,6 +285,10 @@ type IncidentServiceServer interface {
 	// Closes an incident in the phase REVIEW that has a review, at least one corrective
 	// action and no open task (claims DMD-25, DC-25). It is not opened again.
 	CloseIncident(context.Context, *CloseIncidentRequest) (*Incident, error)
+	// Computes from the log what was opened by a session, a user, a device, from an address, in a time, or
+	// with a key: the exact patients, resources and fields. Streams one message or more for a patient,
+	// and the summary at the end; without it the answer is not whole.
+	ComputeRadius(*ComputeRadiusRequest, grpc.ServerStreamingServer[ComputeRadiusResponse]) error
 	mustEmbedUnimplementedIncidentServiceServer()
 }
 
@@ -312,6 +340,9 @@ func (UnimplementedIncidentServiceServer) CompleteCorrectiveAction(context.Conte
 }
 func (UnimplementedIncidentServiceServer) CloseIncident(context.Context, *CloseIncidentRequest) (*Incident, error) {
 	return nil, status.Error(codes.Unimplemented, "method CloseIncident not implemented")
+}
+func (UnimplementedIncidentServiceServer) ComputeRadius(*ComputeRadiusRequest, grpc.ServerStreamingServer[ComputeRadiusResponse]) error {
+	return status.Error(codes.Unimplemented, "method ComputeRadius not implemented")
 }
 func (UnimplementedIncidentServiceServer) mustEmbedUnimplementedIncidentServiceServer() {}
 func (UnimplementedIncidentServiceServer) testEmbeddedByValue()                         {}
@@ -586,6 +617,17 @@ func _IncidentService_CloseIncident_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _IncidentService_ComputeRadius_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ComputeRadiusRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(IncidentServiceServer).ComputeRadius(m, &grpc.GenericServerStream[ComputeRadiusRequest, ComputeRadiusResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type IncidentService_ComputeRadiusServer = grpc.ServerStreamingServer[ComputeRadiusResponse]
+
 // IncidentService_ServiceDesc is the grpc.ServiceDesc for IncidentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -650,6 +692,12 @@ var IncidentService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _IncidentService_CloseIncident_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ComputeRadius",
+			Handler:       _IncidentService_ComputeRadius_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "carekeep/audit/v1/incidents.proto",
 }

@@ -133,6 +133,7 @@ var incidents = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_INCIDENTS_OPEN,
 	accessv1.Permission_PERMISSION_INCIDENTS_HANDLE,
 	accessv1.Permission_PERMISSION_INCIDENTS_CLOSE,
+	accessv1.Permission_PERMISSION_BLAST_RADIUS_READ,
 }
 
 var careTeam = []accessv1.Permission{
