@@ -62,17 +62,17 @@ var filterCases = map[string]struct {
 }{
 	"session":         {&auditv1.ListEntriesRequest{SessionId: session7.String()}, []int64{10, 8, 6, 4, 2, 0}},
 	"device":          {&auditv1.ListEntriesRequest{DeviceId: device9.String(), PageSize: 1}, []int64{9, 6, 3, 0}},
-	"address":         {&auditv1.ListEntriesRequest{Address: "203.0.113.9"}, []int64{11, 10, 9, 8}},
-	"mapped address":  {&auditv1.ListEntriesRequest{Address: "::ffff:203.0.113.9"}, []int64{11, 10, 9, 8}},
-	"network":         {&auditv1.ListEntriesRequest{Address: "203.0.113.0/24"}, []int64{11, 10, 9, 8}},
-	"no such address": {&auditv1.ListEntriesRequest{Address: "203.0.113.0/30"}, nil},
+	"address":         {&auditv1.ListEntriesRequest{Network: "203.0.113.9"}, []int64{11, 10, 9, 8}},
+	"mapped address":  {&auditv1.ListEntriesRequest{Network: "::ffff:203.0.113.9"}, []int64{11, 10, 9, 8}},
+	"network":         {&auditv1.ListEntriesRequest{Network: "203.0.113.0/24"}, []int64{11, 10, 9, 8}},
+	"no such address": {&auditv1.ListEntriesRequest{Network: "203.0.113.0/30"}, nil},
 	"high risk":       {&auditv1.ListEntriesRequest{MinRisk: auditv1.Risk_RISK_HIGH, PageSize: 2}, []int64{11, 10, 7, 6, 3, 2}},
 	"critical risk":   {&auditv1.ListEntriesRequest{MinRisk: auditv1.Risk_RISK_CRITICAL}, []int64{11, 7, 3}},
 	"some risk":       {&auditv1.ListEntriesRequest{MinRisk: auditv1.Risk_RISK_MEDIUM, Service: accessv1.Service_SERVICE_RECORDS}, []int64{11, 10, 9, 7, 6, 5, 3, 2, 1}},
 	"service":         {&auditv1.ListEntriesRequest{Service: accessv1.Service_SERVICE_AUTH}, nil},
 	"method":          {&auditv1.ListEntriesRequest{Method: "jobs/Strange"}, []int64{5}},
 	"all together": {&auditv1.ListEntriesRequest{SessionId: session7.String(), DeviceId: device9.String(), PatientId: patient1.String(),
-		UserId: drSmith.String(), Address: "192.0.2.7", MinRisk: auditv1.Risk_RISK_HIGH, Service: accessv1.Service_SERVICE_RECORDS,
+		UserId: drSmith.String(), Network: "192.0.2.7", MinRisk: auditv1.Risk_RISK_HIGH, Service: accessv1.Service_SERVICE_RECORDS,
 		Action: accessv1.Action_ACTION_READ, Outcome: auditv1.Outcome_OUTCOME_OK}, []int64{6}},
 }
 
@@ -103,10 +103,10 @@ func TestFilteringByAddressTakesItsPermission(t *testing.T) {
 	s := newSuite(t)
 	r := s.writer()
 	client := s.client(r)
-	_, err := client.ListEntries(as(t, practiceA, accessv1.Permission_PERMISSION_AUDIT_ENTRIES_LIST), &auditv1.ListEntriesRequest{Address: "192.0.2.7"})
+	_, err := client.ListEntries(as(t, practiceA, accessv1.Permission_PERMISSION_AUDIT_ENTRIES_LIST), &auditv1.ListEntriesRequest{Network: "192.0.2.7"})
 	require.Equal(t, codes.PermissionDenied, status.Code(err))
 	for _, bad := range []string{"x", "192.0.2.7/33", "192.0.2.0/", "::ffff:192.0.2.0/120", "/24"} {
-		_, err := client.ListEntries(as(t, practiceA, everything...), &auditv1.ListEntriesRequest{Address: bad})
+		_, err := client.ListEntries(as(t, practiceA, everything...), &auditv1.ListEntriesRequest{Network: bad})
 		require.Equal(t, codes.InvalidArgument, status.Code(err), bad)
 	}
 }

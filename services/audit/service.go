@@ -110,6 +110,10 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	auditv1.RegisterVulnerabilityServiceServer(v.server, api.NewVulnerability(v.reports))
 	auditv1.RegisterIncidentServiceServer(v.server, api.NewIncidents(v.incidents))
 	auditv1.RegisterDetectionServiceServer(v.server, v.detection.api)
+	auditv1.RegisterReadingServiceServer(v.server, api.NewReading(api.ReadingOptions{
+		Log: entries, Keys: v.keys, Sink: v.own, Stall: time.Duration(s.Reading.StallSeconds) * time.Second, Tails: s.Reading.Tails,
+		Stopping: ctx.Done(),
+	}))
 	if s.Tiles.Listen != "" {
 		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, false, log))
 	}

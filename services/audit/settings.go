@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -29,6 +30,8 @@ type Settings struct {
 	// Tiles is where the gateway reads the log for everybody.
 	Tiles Tiles `yaml:"tiles"`
 
+	// Reading bounds what readers of the log take.
+	Reading   Reading   `yaml:"reading"`
 	Incidents Incidents `yaml:"incidents"`
 	// Detection holds the log against rules.
 	Detection Detection `yaml:"detection"`
@@ -67,6 +70,14 @@ func (t Tiles) Validate() error {
 	return nil
 }
 
+// Reading bounds live tails; zero means the default.
+type Reading struct {
+	// StallSeconds is how long a reader may take nothing before it is cut; 10 by default.
+	StallSeconds int `yaml:"stall_seconds"`
+	// Tails is how many tails one replica serves at once; 64 by default.
+	Tails int `yaml:"tails"`
+}
+
 // Broker is the broker, and what the stream needs that this service makes.
 type Broker struct {
 	outbox.Broker `yaml:",inline"`
@@ -79,6 +90,10 @@ func (s *Settings) Validate() error {
 	if s.Broker.Replicas < 0 || s.Broker.Replicas > 5 {
 		return errors.New("broker.replicas must be 1 to 5, or left out for 1")
 	}
+	if s.Reading.StallSeconds < 0 || s.Reading.Tails < 0 {
+		return errors.New("reading.stall_seconds and reading.tails must be positive, or left out for 10 and 64")
+	}
+	s.Reading.StallSeconds, s.Reading.Tails = cmp.Or(s.Reading.StallSeconds, 10), cmp.Or(s.Reading.Tails, 64)
 	// A name that no verifier key can carry would be found out only at the first checkpoint.
 	if _, err := ledger.VerifierKey(s.LogName, make([]byte, 32)); err != nil {
 		return fmt.Errorf("log_name: %w", err)

@@ -146,6 +146,7 @@ func (s *suite) settings() Settings {
 		Reports:       Reports{Nation: "england-and-wales"},
 		Tiles:         Tiles{Listen: "127.0.0.1:0"},
 		Detection:     Detection{RulesFile: s.rules},
+		Reading:       Reading{StallSeconds: 1, Tails: 2},
 	}
 }
 

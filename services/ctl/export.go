@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
@@ -15,20 +16,39 @@ import (
 
 type exportLog struct {
 	kept
-	Out string `required:"" placeholder:"FILE" help:"File to write, - for standard output. It holds your practice's events in full: keep it like the log itself."`
+	filters
+	Out     string `required:"" placeholder:"FILE" help:"File to write, - for standard output. It holds your practice's events in full: keep it like the log itself."`
+	Format  string `default:"proof" enum:"proof,cef,ocsf,json,line" help:"What to write: the log with its proofs, for verify, or a line an entry for a SIEM: cef, ocsf, json or line."`
+	FromSeq int64  `name:"from-seq" help:"The first entry of an export for a SIEM, as the export before said."`
 }
 
-// Run writes what the server streams. A file that is not finished is removed.
+// Run writes what the server streams. A file with proofs that is not finished is removed;
+// lines are right also where there are not all of them.
 func (c *exportLog) Run(ctx context.Context, t *terminal) error {
 	client, err := c.client(t)
 	if err != nil {
 		return err
 	}
-	x := &exporter{client: client, t: t, meter: t.meter()}
-	if c.Out == "-" {
-		return x.run(ctx, t.out)
+	run := (&exporter{client: client, t: t, meter: t.meter()}).run
+	if c.Format != "proof" {
+		run = func(ctx context.Context, to io.Writer) error { return c.events(ctx, t, client, to) }
+	} else if c.FromSeq != 0 || c.filters != (filters{}) {
+		return errors.New("--from-seq and filters: proofs are of the whole log; use them with --format cef, ocsf, json or line")
 	}
-	return keep(c.Out, func(file io.Writer) error { return x.run(ctx, file) })
+	if c.FromSeq < 0 {
+		return errors.New("--from-seq: use 0 or more")
+	}
+	if c.Out == "-" {
+		return run(ctx, t.out)
+	}
+	if c.Format == "proof" {
+		return keep(c.Out, func(file io.Writer) error { return run(ctx, file) })
+	}
+	file, err := os.OpenFile(c.Out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	return errors.Join(run(ctx, file), file.Sync(), file.Close())
 }
 
 // exporter writes the stream in the format of libs/ledger, which the audit

@@ -31,6 +31,13 @@ type narrowed struct {
 	service accessv1.Service
 }
 
+func (n narrowed) request() *auditv1.ListEntriesRequest {
+	return &auditv1.ListEntriesRequest{
+		PatientId: n.Patient, UserId: n.User, SessionId: n.Session, DeviceId: n.Device, Network: n.Address,
+		Action: n.action, Outcome: n.outcome, MinRisk: n.risk, Service: n.service, Method: n.Method,
+	}
+}
+
 func (f filters) read() (narrowed, error) {
 	n := narrowed{Address: f.Address, Method: f.Method}
 	for _, id := range []struct {

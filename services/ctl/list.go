@@ -72,10 +72,7 @@ func (c *listEntries) request(now time.Time) (*auditv1.ListEntriesRequest, error
 	if err != nil {
 		return nil, err
 	}
-	r := &auditv1.ListEntriesRequest{
-		PatientId: f.Patient, UserId: f.User, SessionId: f.Session, DeviceId: f.Device, Address: f.Address,
-		Action: f.action, Outcome: f.outcome, MinRisk: f.risk, Service: f.service, Method: f.Method,
-	}
+	r := f.request()
 	for _, at := range []struct {
 		flag, text string
 		into       **timestamppb.Timestamp

@@ -80,7 +80,7 @@ func TestListFilters(t *testing.T) {
 	r := (*asked)[0]
 	require.Equal(t, someID, r.GetSessionId())
 	require.Equal(t, someID, r.GetDeviceId())
-	require.Equal(t, "192.0.2.0/24", r.GetAddress())
+	require.Equal(t, "192.0.2.0/24", r.GetNetwork())
 	require.Equal(t, auditv1.Risk_RISK_HIGH, r.GetMinRisk())
 	require.Equal(t, accessv1.Service_SERVICE_AUTH, r.GetService())
 	require.Equal(t, "/carekeep.auth.v1.AuthService/SignIn", r.GetMethod())

@@ -118,6 +118,8 @@ func TestDocumentIsComplete(t *testing.T) {
 			require.Contains(t, success, "application/zip", route.Pattern())
 		case strings.HasSuffix(route.RPC, "/DownloadDocument"):
 			require.Contains(t, success, "*/*", route.Pattern())
+		case strings.HasSuffix(route.RPC, "/TailEntries"):
+			require.Contains(t, success, "text/event-stream", route.Pattern())
 		case method.IsStreamingServer():
 			require.Contains(t, success, "application/x-ndjson", route.Pattern())
 		case method.Output().FullName() == "google.api.HttpBody":

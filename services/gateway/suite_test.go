@@ -53,6 +53,7 @@ type suite struct {
 	backup    *backupHandlers
 
 	vulnerabilities *vulnerabilityHandlers
+	reading         *readingHandlers
 	// fhir answers what goes to the FHIR API of records.
 	fhir http.HandlerFunc
 	// tiles answers for the public log of audit.
@@ -68,7 +69,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 	t.Helper()
 	s := &suite{
 		t: t, authority: ca.ForTest(t), logs: &lockedBuffer{},
-		records: &recordsHandlers{}, rights: &rightsHandlers{}, documents: &documentHandlers{}, backup: &backupHandlers{}, messages: &messageHandlers{},
+		records: &recordsHandlers{}, rights: &rightsHandlers{}, documents: &documentHandlers{}, backup: &backupHandlers{}, messages: &messageHandlers{}, reading: &readingHandlers{},
 		vulnerabilities: &vulnerabilityHandlers{},
 		stopUpstream:    map[accessv1.Service]func(){},
 	}
@@ -93,6 +94,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 			require.NoError(t, srv.ServeHTTP(t.Context(), "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.tiles(w, r) })))
 			log = srv
 			auditv1.RegisterDetectionServiceServer(srv, auditv1.UnimplementedDetectionServiceServer{})
+			auditv1.RegisterReadingServiceServer(srv, s.reading)
 		}),
 		Backup: s.upstream(accessv1.Service_SERVICE_BACKUP, keys, func(srv *server.Server) {
 			backupv1.RegisterBackupServiceServer(srv, s.backup)

@@ -71,7 +71,7 @@ func cors(origins []string, next http.Handler) http.Handler {
 		Of(r.Context()).Route = "preflight"
 		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Purpose-Of-Use, X-Background, X-Device-Token, "+
-			"If-Match, If-None-Match, If-Modified-Since, If-None-Exist, Prefer")
+			"If-Match, If-None-Match, If-Modified-Since, If-None-Exist, Prefer, Last-Event-ID")
 		h.Set("Access-Control-Max-Age", "600")
 		w.WriteHeader(http.StatusNoContent)
 	})

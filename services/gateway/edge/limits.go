@@ -24,6 +24,8 @@ type Limits struct {
 	// WriteSeconds bounds how long a client may take to accept a piece of an answer.
 	WriteSeconds int `yaml:"write_seconds"`
 	IdleSeconds  int `yaml:"idle_seconds"`
+	// CheckSeconds is how often the session of a live stream is asked for again.
+	CheckSeconds int `yaml:"check_seconds"`
 	// DrainSeconds is how long open requests may finish after a stop signal.
 	DrainSeconds int `yaml:"drain_seconds"`
 }
@@ -43,6 +45,7 @@ func (l *Limits) Validate() error {
 		{"stall_seconds", &l.StallSeconds, 60},
 		{"write_seconds", &l.WriteSeconds, 60},
 		{"idle_seconds", &l.IdleSeconds, 120},
+		{"check_seconds", &l.CheckSeconds, 30},
 		{"drain_seconds", &l.DrainSeconds, 15},
 	}
 	if l.JSONBytes == 0 {
@@ -70,6 +73,9 @@ func (l Limits) Body() time.Duration { return seconds(l.BodySeconds) }
 
 // Stall is the time limit for the next piece of an import or a document.
 func (l Limits) Stall() time.Duration { return seconds(l.StallSeconds) }
+
+// Check is how often the session of a live stream is asked for again.
+func (l Limits) Check() time.Duration { return seconds(l.CheckSeconds) }
 
 func (l Limits) write() time.Duration { return seconds(l.WriteSeconds) }
 

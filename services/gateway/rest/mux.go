@@ -100,6 +100,8 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 	files := &downloads{rights: rights, stall: a.limits.Stall()}
 	papers := &documents{client: recordsv1.NewDocumentServiceClient(over(accessv1.Service_SERVICE_RECORDS)), stall: a.limits.Stall()}
 	messages := authv1.NewMessageServiceClient(over(accessv1.Service_SERVICE_AUTH))
+	reading := auditv1.NewReadingServiceClient(over(accessv1.Service_SERVICE_AUDIT))
+	live := &tails{reading: reading, admit: &admitted{service: accessv1.Service_SERVICE_AUDIT, auth: auth}, stall: a.limits.Stall(), check: a.limits.Check()}
 	return errors.Join(
 		authv1.RegisterAuthServiceHandlerClient(ctx, a.mux, authv1.NewAuthServiceClient(over(accessv1.Service_SERVICE_AUTH))),
 		authv1.RegisterGuardServiceHandlerClient(ctx, a.mux, authv1.NewGuardServiceClient(over(accessv1.Service_SERVICE_AUTH))),
@@ -122,6 +124,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 		auditv1.RegisterVulnerabilityServiceHandlerClient(ctx, a.mux, auditv1.NewVulnerabilityServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		auditv1.RegisterIncidentServiceHandlerClient(ctx, a.mux, auditv1.NewIncidentServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		auditv1.RegisterDetectionServiceHandlerClient(ctx, a.mux, auditv1.NewDetectionServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
+		auditv1.RegisterReadingServiceHandlerClient(ctx, a.mux, reading),
 		backupv1.RegisterBackupServiceHandlerClient(ctx, a.mux, backupv1.NewBackupServiceClient(over(accessv1.Service_SERVICE_BACKUP))),
 		a.mux.HandlePath(http.MethodPost, importPath, (&importer{records: records, stall: a.limits.Stall()}).serve),
 		// The later of two handlers of a path is taken.
@@ -129,6 +132,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 		a.mux.HandlePath(http.MethodPost, ownExportPath, files.exportByToken),
 		a.mux.HandlePath(http.MethodPost, uploadPath, papers.upload),
 		a.mux.HandlePath(http.MethodGet, downloadPath, papers.download),
+		a.mux.HandlePath(http.MethodGet, tailPath, live.serve),
 		a.mux.HandlePath(http.MethodPost, webhookPath, (&webhook{messages: messages}).serve),
 	)
 }

@@ -53,7 +53,7 @@ func (a *API) take(r *http.Request) *http.Request {
 	s.foreign, s.unlisted = a.origins.foreign(r)
 	out := r.WithContext(context.WithValue(r.Context(), sessionKey{}, s))
 	out.Header = http.Header{}
-	for _, name := range []string{"Content-Type", "Expect", signatureHeader, dispositionHeader, digestHeader} {
+	for _, name := range []string{"Content-Type", "Expect", signatureHeader, dispositionHeader, digestHeader, lastEventHeader} {
 		if values := r.Header.Values(name); len(values) > 0 {
 			out.Header[name] = values
 		}

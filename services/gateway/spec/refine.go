@@ -72,6 +72,9 @@ func opensSession(answer protoreflect.MessageDescriptor) bool {
 	return false
 }
 
+// tailOutput is what services/gateway/rest writes as server-sent events.
+const tailOutput = "carekeep.audit.v1.TailEntriesResponse"
+
 // describeAnswer says what really comes back: raw bytes for HttpBody, one object a line for streams.
 func describeAnswer(op object, rule operation) {
 	responses := op["responses"].(object)
@@ -93,6 +96,12 @@ func describeAnswer(op object, rule operation) {
 		responses["200"] = object{
 			"description": "The stored FHIR R4 resource, byte for byte.",
 			"content":     object{"application/fhir+json": object{"schema": object{"type": "object"}}},
+		}
+	case output == tailOutput:
+		responses["200"] = object{
+			"description": "Server-sent events: `entry` with an Entry as data and its place as id, `end` with an error as data where the stream or the session ended, " +
+				"and heartbeats. Last-Event-ID, which counts for more than fromSeq, goes on where the stream ended.",
+			"content": object{"text/event-stream": object{"schema": object{"type": "string"}}},
 		}
 	case rule.method.IsStreamingServer() && !rule.method.IsStreamingClient():
 		responses["200"] = object{

@@ -139,7 +139,7 @@ type ListEntriesRequest struct {
 	SessionId string                 `protobuf:"bytes,9,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	DeviceId  string                 `protobuf:"bytes,10,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	// An address, or a network such as 192.0.2.0/24; takes PERMISSION_AUDIT_ADDRESSES_READ.
-	Address string `protobuf:"bytes,11,opt,name=address,proto3" json:"address,omitempty"`
+	Network string `protobuf:"bytes,11,opt,name=network,proto3" json:"network,omitempty"`
 	// This risk or a higher one.
 	MinRisk Risk `protobuf:"varint,12,opt,name=min_risk,json=minRisk,proto3,enum=carekeep.audit.v1.Risk" json:"min_risk,omitempty"`
 	// The service that recorded the event.
@@ -250,9 +250,9 @@ func (x *ListEntriesRequest) GetDeviceId() string {
 	return ""
 }
 
-func (x *ListEntriesRequest) GetAddress() string {
+func (x *ListEntriesRequest) GetNetwork() string {
 	if x != nil {
-		return x.Address
+		return x.Network
 	}
 	return ""
 }
@@ -1125,7 +1125,7 @@ const file_carekeep_audit_v1_audit_proto_rawDesc = "" +
 	"session_id\x18\t \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tsessionId\x12(\n" +
 	"\tdevice_id\x18\n" +
 	" \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\bdeviceId\x12!\n" +
-	"\aaddress\x18\v \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\x12<\n" +
+	"\anetwork\x18\v \x01(\tB\a\xbaH\x04r\x02\x18@R\anetwork\x12<\n" +
 	"\bmin_risk\x18\f \x01(\x0e2\x17.carekeep.audit.v1.RiskB\b\xbaH\x05\x82\x01\x02\x10\x01R\aminRisk\x12?\n" +
 	"\aservice\x18\r \x01(\x0e2\x1b.carekeep.access.v1.ServiceB\b\xbaH\x05\x82\x01\x02\x10\x01R\aservice\x12 \n" +
 	"\x06method\x18\x0e \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06method\"q\n" +

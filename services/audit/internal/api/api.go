@@ -22,6 +22,9 @@ import (
 // Log is what the handlers read.
 type Log interface {
 	List(ctx context.Context, practice uuid.UUID, f store.Filter, before int64, limit int) ([]ledger.Entry, int64, error)
+	// From is List the other way round: oldest first, up to an end, with the number to go on from.
+	From(ctx context.Context, practice uuid.UUID, f store.Filter, from, end int64, limit int) ([]ledger.Entry, int64, error)
+	End(ctx context.Context) (int64, error)
 	Get(ctx context.Context, practice uuid.UUID, seq int64) (ledger.Entry, error)
 	Alerts(ctx context.Context, practice uuid.UUID, after store.AlertKey, limit int) ([]store.AlertRow, error)
 	Checkpoint(ctx context.Context, atLeast int64) (string, error)

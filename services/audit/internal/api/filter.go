@@ -22,7 +22,7 @@ type filtered interface {
 	GetUserId() string
 	GetSessionId() string
 	GetDeviceId() string
-	GetAddress() string
+	GetNetwork() string
 	GetAction() accessv1.Action
 	GetOutcome() auditv1.Outcome
 	GetMinRisk() auditv1.Risk
@@ -58,7 +58,7 @@ func filter(ctx context.Context, req filtered) (store.Filter, error) {
 		}
 	}
 	var err error
-	if f.Address, err = network(ctx, req.GetAddress()); err != nil {
+	if f.Address, err = network(ctx, req.GetNetwork()); err != nil {
 		return f, err
 	}
 	if b, ok := req.(bounded); ok {
@@ -84,7 +84,7 @@ func network(ctx context.Context, text string) (netip.Prefix, error) {
 		prefix = netip.PrefixFrom(at, at.BitLen())
 	}
 	if err != nil || prefix.Addr().Is4In6() {
-		return netip.Prefix{}, invalid("address", "must be an address or a network, as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/48")
+		return netip.Prefix{}, invalid("network", "must be an address or a network, as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/48")
 	}
 	return prefix.Masked(), nil
 }
