@@ -75,10 +75,11 @@ lint: third-party tools-gen tools-lint ## check proto, Go and shell style
 	buf format --diff --exit-code proto
 	golangci-lint run --allow-parallel-runners --timeout 15m $(PACKAGES)
 	cd deploy/local/transit && GOWORK=off golangci-lint run --allow-parallel-runners --timeout 15m -c $(CURDIR)/.golangci.yml ./...
+	cd tests/witness && GOWORK=off golangci-lint run --allow-parallel-runners --timeout 15m -c $(CURDIR)/.golangci.yml ./...
 
 .PHONY: tidy
 tidy: ## tidy every module
-	for module in $(MODULES) tools/buf tools/gen tools/lint deploy/local/transit; do \
+	for module in $(MODULES) tools/buf tools/gen tools/lint deploy/local/transit tests/witness; do \
 	  (cd $$module && GOWORK=off go mod tidy) || exit 1; done
 
 .PHONY: third-party

@@ -1,8 +1,13 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -84,4 +89,43 @@ func TestKeyFilesThatAreRefused(t *testing.T) {
 		_, err := VerifierKey(log, public)
 		require.Error(t, err, log)
 	}
+}
+
+func TestWitnessKeysThatAreRefused(t *testing.T) {
+	public := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, ed25519.SeedSize)).Public().(ed25519.PublicKey)
+	key := func(name string, algorithm byte) string {
+		raw := append([]byte{algorithm}, public...)
+		sum := sha256.Sum256(append([]byte(name+"\n"), raw...))
+		return fmt.Sprintf("%s+%x+%s", name, sum[:4], base64.StdEncoding.EncodeToString(raw))
+	}
+	w, err := ParseWitness(key("w.example/1", 4))
+	require.NoError(t, err)
+	require.Equal(t, "w.example/1", w.Name())
+	good := key("w.example/1", 4)
+	for _, text := range []string{"", "+", "++", "w.example/1", key("w.example/1", 1), key("w.example/1", 6), key("", 4), key("two words", 4), good + "=", good[:len(good)-1],
+		"x" + good, good + "\n", "w+123+" + good[len(good)-44:]} {
+		_, err := ParseWitness(text)
+		require.ErrorIs(t, err, ErrWitnessKey, text)
+	}
+}
+
+// FuzzCosignature: nothing that a witness answers makes the verifier panic, and no signature but the key's passes.
+func FuzzCosignature(f *testing.F) {
+	private := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, ed25519.SeedSize))
+	w := &witness{name: "w", key: private.Public().(ed25519.PublicKey)}
+	msg := []byte("log\n1\nroot\n")
+	sign := func(at uint64) []byte {
+		return append(binary.BigEndian.AppendUint64(nil, at), ed25519.Sign(private, fmt.Appendf(nil, "cosignature/v1\ntime %d\n%s", at, msg))...)
+	}
+	require.True(f, w.Verify(msg, sign(1679315147)))
+	require.False(f, w.Verify(msg, sign(1<<63)), "the time does not fit 63 bits")
+	require.False(f, w.Verify([]byte("log\n2\nroot\n"), sign(7)))
+	f.Add(sign(7))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, sig []byte) {
+		if w.Verify(msg, sig) {
+			require.Equal(t, sign(binary.BigEndian.Uint64(sig)), sig)
+		}
+		_, _ = CosignTime(note.Signature{Base64: base64.StdEncoding.EncodeToString(sig)})
+	})
 }

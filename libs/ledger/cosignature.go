@@ -39,7 +39,7 @@ func ParseWitness(key string) (note.Verifier, error) {
 	raw, err := base64.StdEncoding.DecodeString(keyText)
 	hash, badHash := strconv.ParseUint(hashText, 16, 32)
 	if !found || err != nil || badHash != nil || len(hashText) != 2*keyHashSize || name == "" || strings.ContainsAny(name, " \t\r\n") ||
-		len(raw) != 1+ed25519.PublicKeySize || raw[0] != cosignatureAlgorithm {
+		base64.StdEncoding.EncodeToString(raw) != keyText || len(raw) != 1+ed25519.PublicKeySize || raw[0] != cosignatureAlgorithm {
 		return nil, ErrWitnessKey
 	}
 	sum := sha256.Sum256(append([]byte(name+"\n"), raw...))

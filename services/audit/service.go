@@ -29,6 +29,7 @@ import (
 	"github.com/carekeep/carekeep/services/audit/internal/sink"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 	"github.com/carekeep/carekeep/services/audit/internal/tiles"
+	"github.com/carekeep/carekeep/services/audit/internal/witnesses"
 )
 
 // service is one replica with its connections.
@@ -45,6 +46,7 @@ type service struct {
 	reports   *reports.Reports
 	detection *detection
 	incidents *incident.Incidents
+	witnesses *witnesses.Circle
 	server    *server.Server
 }
 
@@ -96,11 +98,14 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if v.detection, err = v.newDetection(s.Detection, entries, now); err != nil {
 		return nil, err
 	}
+	if v.witnesses, err = s.circle(entries, log, now); err != nil {
+		return nil, err
+	}
 	v.server, err = server.New(ctx, s.Server, server.Options{
 		Service: accessv1.Service_SERVICE_AUDIT, Sink: v.own, Identity: identity, Log: log, Now: now,
 		Ready: map[string]func(context.Context) error{
 			"database": entries.Ready, "broker": v.intake.Ready, "transit": v.transit.Ready,
-			"log": v.appender.Ready, "checkpoint_copies": v.copies.Ready,
+			"log": v.appender.Ready, "checkpoint_copies": v.copies.Ready, "witnesses": v.witnesses.Ready,
 		},
 	})
 	if err != nil {
@@ -115,7 +120,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 		Stopping: ctx.Done(),
 	}))
 	if s.Tiles.Listen != "" {
-		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, false, log))
+		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, len(s.Witnesses) > 0, log))
 	}
 	return v, err
 }
@@ -125,6 +130,7 @@ func (v *service) lead(ctx context.Context, submit func(context.Context, appende
 	var leading sync.WaitGroup
 	defer leading.Wait()
 	leading.Go(func() { v.detection.detector.Run(ctx) })
+	leading.Go(func() { v.witnesses.Run(ctx) })
 	v.intake.Run(ctx, submit)
 }
 

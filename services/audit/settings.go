@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/carekeep/carekeep/libs/calendar"
 	"github.com/carekeep/carekeep/libs/config"
@@ -29,6 +28,8 @@ type Settings struct {
 	Reports Reports `yaml:"reports"`
 	// Tiles is where the gateway reads the log for everybody.
 	Tiles Tiles `yaml:"tiles"`
+	// Witnesses cosign checkpoints.
+	Witnesses []Witness `yaml:"witnesses"`
 
 	// Reading bounds what readers of the log take.
 	Reading   Reading   `yaml:"reading"`
@@ -51,23 +52,6 @@ func (r Reports) clock() (reports.Clock, error) {
 	}
 	nation, err := calendar.ParseNation(r.Nation)
 	return reports.Clock{Nation: nation}, err
-}
-
-// Tiles is the public form of the log.
-type Tiles struct {
-	// Listen is host:port; empty: the log is not public.
-	Listen string `yaml:"listen"`
-}
-
-// Validate implements config.Validator.
-func (t Tiles) Validate() error {
-	if t.Listen == "" {
-		return nil
-	}
-	if _, _, err := net.SplitHostPort(t.Listen); err != nil {
-		return fmt.Errorf("listen: %q is not host:port", t.Listen)
-	}
-	return nil
 }
 
 // Reading bounds live tails; zero means the default.

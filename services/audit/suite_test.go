@@ -89,16 +89,17 @@ func files(t testing.TB, name string) mtls.Files {
 
 // suite is one audit database with its own broker, and the real servers that all tests share.
 type suite struct {
-	t        testing.TB
-	postgres *postgres.Server
-	transit  *transit.Server
-	broker   *broker.Server
-	database string
-	identity *mtls.Source
-	copies   string
-	rules    config.Path // beside the embedded ones; empty for none
-	logs     *logs
-	shift    atomic.Int64 // what the replicas' clock is ahead of ours, a time.Duration
+	t         testing.TB
+	postgres  *postgres.Server
+	transit   *transit.Server
+	broker    *broker.Server
+	database  string
+	identity  *mtls.Source
+	copies    string
+	witnesses []Witness
+	rules     config.Path // beside the embedded ones; empty for none
+	logs      *logs
+	shift     atomic.Int64 // what the replicas' clock is ahead of ours, a time.Duration
 
 	mu    sync.Mutex
 	watch *pgx.Conn // of size
@@ -145,6 +146,7 @@ func (s *suite) settings() Settings {
 		LogName:       logName,
 		Reports:       Reports{Nation: "england-and-wales"},
 		Tiles:         Tiles{Listen: "127.0.0.1:0"},
+		Witnesses:     s.witnesses,
 		Detection:     Detection{RulesFile: s.rules},
 		Reading:       Reading{StallSeconds: 1, Tails: 2},
 	}

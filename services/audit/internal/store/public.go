@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/mod/sumdb/tlog"
@@ -65,4 +66,32 @@ func (s *Store) PublicCheckpoint(ctx context.Context, witnessed bool) (string, e
 		return "", nil
 	}
 	return signed, failed("read the public checkpoint", err)
+}
+
+// Cosignature is what a witness signed.
+type Cosignature struct {
+	Size      int64     // of the checkpoint
+	Witness   string    // name and hash of the key
+	Signature string    // the line of the signed note
+	Time      time.Time // by the witness's clock
+}
+
+// AddCosignatures stores what witnesses signed in one round, all or nothing; what is there already stays.
+func (s *Store) AddCosignatures(ctx context.Context, list []Cosignature) error {
+	sizes, witnesses := make([]int64, len(list)), make([]string, len(list))
+	lines, times := make([]string, len(list)), make([]time.Time, len(list))
+	for i, c := range list {
+		sizes[i], witnesses[i], lines[i], times[i] = c.Size, c.Witness, c.Signature, c.Time
+	}
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO cosignatures (size, witness, signature, cosign_time)
+		SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[]) ON CONFLICT DO NOTHING`, sizes, witnesses, lines, times)
+	return failed("store cosignatures", err)
+}
+
+// Cosigned returns the size of the newest checkpoint that a witness signed, 0 for none.
+func (s *Store) Cosigned(ctx context.Context, witness string) (int64, error) {
+	var size int64
+	err := s.pool.QueryRow(ctx, "SELECT coalesce(max(size), 0) FROM cosignatures WHERE witness = $1", witness).Scan(&size)
+	return size, failed("read cosignatures", err)
 }

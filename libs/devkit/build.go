@@ -1,4 +1,4 @@
-package transit
+package devkit
 
 import (
 	"context"
@@ -10,18 +10,17 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/carekeep/carekeep/libs/devkit"
 )
 
-// build makes .bin/carekeep-transit where it is missing or older than its
-// sources. Test binaries run side by side, so one builds and the others wait.
-func build(ctx context.Context) (string, error) {
-	folder := filepath.Join(devkit.Root(), ".bin")
+// Build makes .bin/{program} from a folder of the source tree that is a module of its own outside the
+// workspace, where it is missing or older than its sources. Test binaries run side by side, so one builds and
+// the others wait.
+func Build(ctx context.Context, source, program string) (string, error) {
+	folder := filepath.Join(Root(), ".bin")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
-	lock, err := os.OpenFile(filepath.Join(folder, "carekeep-transit.lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(filepath.Join(folder, program+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return "", err
 	}
@@ -29,7 +28,7 @@ func build(ctx context.Context) (string, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", err
 	}
-	source, binary := filepath.Join(devkit.Root(), "deploy", "local", "transit"), filepath.Join(folder, "carekeep-transit")
+	source, binary := filepath.Join(Root(), source), filepath.Join(folder, program)
 	changed, err := newest(source)
 	if err != nil {
 		return "", err
