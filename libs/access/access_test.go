@@ -72,6 +72,7 @@ func TestDH15_EveryRPCDeclaresPermission(t *testing.T) {
 		authv1.CodeService_PollQrSignIn_FullMethodName:              true,
 		authv1.GuardService_ReportProbe_FullMethodName:              true,
 		authv1.GuardService_FreezeUser_FullMethodName:               true,
+		authv1.ContainmentService_Respond_FullMethodName:            true,
 		authv1.GuardService_RequestPasswordReset_FullMethodName:     true,
 		authv1.GuardService_ResetPassword_FullMethodName:            true,
 		authv1.MessageService_ReceiveSms_FullMethodName:             true,

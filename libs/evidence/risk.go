@@ -66,6 +66,7 @@ var actionRisk = map[accessv1.Action]auditv1.Risk{
 	accessv1.Action_ACTION_WATCH_CHANGE:    auditv1.Risk_RISK_HIGH,
 
 	accessv1.Action_ACTION_RULES_TEST: auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_CONTAIN:    auditv1.Risk_RISK_HIGH,
 }
 
 // RiskOf classifies an event into one of four levels (claim DH-35). Broken seals

@@ -109,6 +109,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 		authv1.RegisterMessageServiceHandlerClient(ctx, a.mux, messages),
 		authv1.RegisterCodeServiceHandlerClient(ctx, a.mux, authv1.NewCodeServiceClient(over(accessv1.Service_SERVICE_AUTH))),
 		authv1.RegisterPasskeyServiceHandlerClient(ctx, a.mux, authv1.NewPasskeyServiceClient(over(accessv1.Service_SERVICE_AUTH))),
+		authv1.RegisterContainmentServiceHandlerClient(ctx, a.mux, authv1.NewContainmentServiceClient(over(accessv1.Service_SERVICE_AUTH))),
 		authv1.RegisterGovernanceServiceHandlerClient(ctx, a.mux, authv1.NewGovernanceServiceClient(over(accessv1.Service_SERVICE_AUTH))),
 		recordsv1.RegisterRecordsServiceHandlerClient(ctx, a.mux, records),
 		recordsv1.RegisterLifecycleServiceHandlerClient(ctx, a.mux, recordsv1.NewLifecycleServiceClient(over(accessv1.Service_SERVICE_RECORDS))),

@@ -54,6 +54,7 @@ var services = map[accessv1.Service][]protoreflect.FileDescriptor{
 		authv1.File_carekeep_auth_v1_messages_proto,
 		authv1.File_carekeep_auth_v1_codes_proto,
 		authv1.File_carekeep_auth_v1_guard_proto,
+		authv1.File_carekeep_auth_v1_containment_proto,
 		authv1.File_carekeep_auth_v1_passkeys_proto,
 		authv1.File_carekeep_auth_v1_governance_proto,
 	},

@@ -324,6 +324,8 @@ const (
 	Action_ACTION_INCIDENT_CHANGE Action = 51
 	// Rules of detection that are held against the history of the log.
 	Action_ACTION_RULES_TEST Action = 52
+	// A user, address, practice or service that is cut off or let in again, by a rule or by a person.
+	Action_ACTION_CONTAIN Action = 50
 )
 
 // Enum value maps for Action.
@@ -374,6 +376,7 @@ var (
 		32: "ACTION_WATCH_CHANGE",
 		51: "ACTION_INCIDENT_CHANGE",
 		52: "ACTION_RULES_TEST",
+		50: "ACTION_CONTAIN",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":     0,
@@ -421,6 +424,7 @@ var (
 		"ACTION_WATCH_CHANGE":    32,
 		"ACTION_INCIDENT_CHANGE": 51,
 		"ACTION_RULES_TEST":      52,
+		"ACTION_CONTAIN":         50,
 	}
 )
 
@@ -819,6 +823,12 @@ const (
 	Permission_PERMISSION_AUDIT_RULES_TEST      Permission = 341
 	Permission_PERMISSION_AUDIT_DETECTIONS_LIST Permission = 342
 	Permission_PERMISSION_BLAST_RADIUS_READ     Permission = 355
+	// Cutting off what does harm.
+	Permission_PERMISSION_USERS_CONTAIN        Permission = 345
+	Permission_PERMISSION_BLOCKS_CREATE        Permission = 346
+	Permission_PERMISSION_CONTAINMENTS_CREATE  Permission = 347
+	Permission_PERMISSION_CONTAINMENTS_RELEASE Permission = 348
+	Permission_PERMISSION_CONTAINMENTS_LIST    Permission = 349
 )
 
 // Enum value maps for Permission.
@@ -1002,6 +1012,11 @@ var (
 		341: "PERMISSION_AUDIT_RULES_TEST",
 		342: "PERMISSION_AUDIT_DETECTIONS_LIST",
 		355: "PERMISSION_BLAST_RADIUS_READ",
+		345: "PERMISSION_USERS_CONTAIN",
+		346: "PERMISSION_BLOCKS_CREATE",
+		347: "PERMISSION_CONTAINMENTS_CREATE",
+		348: "PERMISSION_CONTAINMENTS_RELEASE",
+		349: "PERMISSION_CONTAINMENTS_LIST",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":                       0,
@@ -1182,6 +1197,11 @@ var (
 		"PERMISSION_AUDIT_RULES_TEST":                  341,
 		"PERMISSION_AUDIT_DETECTIONS_LIST":             342,
 		"PERMISSION_BLAST_RADIUS_READ":                 355,
+		"PERMISSION_USERS_CONTAIN":                     345,
+		"PERMISSION_BLOCKS_CREATE":                     346,
+		"PERMISSION_CONTAINMENTS_CREATE":               347,
+		"PERMISSION_CONTAINMENTS_RELEASE":              348,
+		"PERMISSION_CONTAINMENTS_LIST":                 349,
 	}
 )
 
@@ -1509,7 +1529,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xfa\a\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\x8e\b\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1556,7 +1576,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x16ACTION_REFERRAL_CHANGE\x10\x1f\x12\x17\n" +
 	"\x13ACTION_WATCH_CHANGE\x10 \x12\x1a\n" +
 	"\x16ACTION_INCIDENT_CHANGE\x103\x12\x15\n" +
-	"\x11ACTION_RULES_TEST\x104*\x8e\x01\n" +
+	"\x11ACTION_RULES_TEST\x104\x12\x12\n" +
+	"\x0eACTION_CONTAIN\x102*\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1580,7 +1601,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xb16\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xfb7\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1771,7 +1792,12 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12+\n" +
 	" PERMISSION_AUDIT_DETECTIONS_LIST\x10\xd6\x02\x1a\x04\x98\xb5\x18\n" +
 	"\x12'\n" +
-	"\x1cPERMISSION_BLAST_RADIUS_READ\x10\xe3\x02\x1a\x04\x98\xb5\x18\f:N\n" +
+	"\x1cPERMISSION_BLAST_RADIUS_READ\x10\xe3\x02\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_USERS_CONTAIN\x10\xd9\x02\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_BLOCKS_CREATE\x10\xda\x02\x1a\x04\x98\xb5\x18\f\x12)\n" +
+	"\x1ePERMISSION_CONTAINMENTS_CREATE\x10\xdb\x02\x1a\x04\x98\xb5\x18\f\x12*\n" +
+	"\x1fPERMISSION_CONTAINMENTS_RELEASE\x10\xdc\x02\x1a\x04\x98\xb5\x18\f\x12'\n" +
+	"\x1cPERMISSION_CONTAINMENTS_LIST\x10\xdd\x02\x1a\x04\x98\xb5\x18\f:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

@@ -116,7 +116,7 @@ func (a *Accounts) Thaw(ctx context.Context, c *caller.Caller, user uuid.UUID) e
 	}
 	tx := a.Store.In(home)
 	tx.LockUser(user)
-	thawed := tx.Thaw(user)
+	thawed := tx.Thaw(user, c.User)
 	return tx.Do(ctx, func() ([]*auditv1.Event, error) {
 		if !thawed.Found() {
 			return nil, errNotFrozen

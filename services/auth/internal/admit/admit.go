@@ -8,6 +8,7 @@ package admit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -94,8 +95,13 @@ var (
 	errSession = errs.New(errs.KindUnauthenticated, "SESSION_INVALID", "the session is unknown or over; sign in")
 	errBlocked = errs.New(errs.KindLimited, "ADDRESS_BLOCKED", "too much went wrong from this address; wait before you try again")
 	errLimited = errs.New(errs.KindLimited, "REQUESTS_LIMITED", "too many requests; wait before you try again")
-	errPurpose = errs.New(errs.KindDenied, "PURPOSE_NOT_ALLOWED", "your role may not state this purpose of use; name in X-Purpose-Of-Use what the data is for")
+	// Not like a dead session: the request is as good as ever, and signing in again does not help.
+	errContained = errs.New(errs.KindDenied, "CONTAINED", "this part of carekeep was cut off to keep it safe; a superadmin has to let it in again")
+	errPurpose   = errs.New(errs.KindDenied, "PURPOSE_NOT_ALLOWED", "your role may not state this purpose of use; name in X-Purpose-Of-Use what the data is for")
 )
+
+// practiceContained is the refusal of whoever belongs to a practice that is cut off.
+var practiceContained = "PRACTICE_CONTAINED"
 
 // Admit returns a caller token, or an error that says why not.
 func (a *Admitter) Admit(ctx context.Context, r Request) (string, error) {
@@ -152,8 +158,10 @@ func judge(r Request, row store.Admission) (caller.Caller, error) {
 		return caller.Caller{}, errLimited.WithRetry(max(deref(row.Retry), time.Millisecond))
 	case row.Refusal != nil && *row.Refusal == errBlocked.Reason():
 		return caller.Caller{}, errBlocked.WithRetry(max(deref(row.Retry), time.Millisecond))
-	case row.Refusal != nil:
+	case row.Refusal != nil || row.Contained:
 		return caller.Caller{}, errSession
+	case slices.Contains(row.CutServices, r.Audience):
+		return caller.Caller{}, errContained
 	}
 	role := roles.Role{Kind: *row.Kind, Template: *row.Template}
 	held, err := permissions(role, row)
@@ -229,6 +237,9 @@ func event(it *item, row store.Admission) *auditv1.Event {
 		mods = append(mods, func(e *auditv1.Event) { e.Purpose = it.caller.Purpose })
 	} else {
 		mods = append(mods, evidence.Failure(it.err))
+	}
+	if row.Refusal == nil && row.Contained {
+		row.Refusal = &practiceContained
 	}
 	if row.Refusal != nil {
 		mods = append(mods, func(e *auditv1.Event) { e.Reason = *row.Refusal })

@@ -87,7 +87,11 @@ func (s *GuardService) ListBlocks(ctx context.Context, r *authv1.ListBlocksReque
 
 // LiftBlock implements GuardService.
 func (s *GuardService) LiftBlock(ctx context.Context, r *authv1.LiftBlockRequest) (*authv1.LiftBlockResponse, error) {
-	if err := s.Guard.Lift(ctx, storable(r.GetNetwork())); err != nil {
+	c, err := who(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Guard.Lift(ctx, c, storable(r.GetNetwork())); err != nil {
 		return nil, err
 	}
 	return &authv1.LiftBlockResponse{}, nil

@@ -25,6 +25,7 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/admit"
 	"github.com/carekeep/carekeep/services/auth/internal/api"
 	"github.com/carekeep/carekeep/services/auth/internal/certification"
+	"github.com/carekeep/carekeep/services/auth/internal/containment"
 	"github.com/carekeep/carekeep/services/auth/internal/custom"
 	"github.com/carekeep/carekeep/services/auth/internal/device"
 	"github.com/carekeep/carekeep/services/auth/internal/factor"
@@ -40,6 +41,7 @@ import (
 	"github.com/carekeep/carekeep/services/auth/internal/practice"
 	"github.com/carekeep/carekeep/services/auth/internal/purge"
 	"github.com/carekeep/carekeep/services/auth/internal/reset"
+	"github.com/carekeep/carekeep/services/auth/internal/response"
 	"github.com/carekeep/carekeep/services/auth/internal/seal"
 	"github.com/carekeep/carekeep/services/auth/internal/session"
 	"github.com/carekeep/carekeep/services/auth/internal/signin"
@@ -218,6 +220,10 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	authv1.RegisterGuardServiceServer(a.Server, &api.GuardService{
 		Guard: &guard.Guard{Store: l.store, Limiter: limiter, Users: service.Users, Notices: notices}, Resets: resets,
 		Accounts: &account.Accounts{Store: l.store},
+	})
+	authv1.RegisterContainmentServiceServer(a.Server, &api.Containments{
+		Containments: &containment.Containments{Store: l.store, Now: o.clock()},
+		Responses:    &response.Responses{Store: l.store, Notices: notices},
 	})
 	authv1.RegisterGovernanceServiceServer(a.Server, a.governance())
 	return a.passkeys(s, o, limiter, service)

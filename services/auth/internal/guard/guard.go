@@ -51,9 +51,9 @@ func (g *Guard) Blocks(ctx context.Context, after string, size int) ([]store.Blo
 }
 
 // Lift ends a block.
-func (g *Guard) Lift(ctx context.Context, blocked string) error {
+func (g *Guard) Lift(ctx context.Context, c *caller.Caller, blocked string) error {
 	tx := g.Store.In(store.Platform)
-	lifted := tx.DeleteBlock(blocked)
+	lifted := tx.DeleteBlock(blocked, c.User)
 	return tx.Do(ctx, func() ([]*auditv1.Event, error) {
 		if !lifted.Found() {
 			return nil, errNoBlock

@@ -36,6 +36,8 @@ type Details struct {
 	What      string
 	Address   string
 	UserAgent string
+	// Reference is what to ask for, as an id of the audit log.
+	Reference string
 }
 
 // Queued is a notice that is ready to join a transaction in the user's practice.
@@ -100,7 +102,14 @@ func Compose(username string, kind Kind, d Details, at time.Time) (mail.Message,
 	if d.UserAgent != "" {
 		fmt.Fprintf(&b, "With: %s\n", printable(d.UserAgent))
 	}
-	b.WriteString("\n" + advice)
+	if d.Reference != "" {
+		fmt.Fprintf(&b, "Reference: %s\n", printable(d.Reference))
+	}
+	if special, ok := adviceAbout[kind]; ok {
+		b.WriteString("\n" + special)
+	} else {
+		b.WriteString("\n" + advice)
+	}
 	return mail.Message{Subject: "carekeep: " + t.subject, Text: b.String()}, nil
 }
 

@@ -20,6 +20,8 @@ const (
 	QRSignIn          Kind = "QR_SIGN_IN"
 	EmailChanged      Kind = "EMAIL_CHANGED"
 	AccountWillBeGone Kind = "ACCOUNT_WILL_BE_GONE"
+	ActivityUnusual   Kind = "ACTIVITY_UNUSUAL"
+	PracticeAlert     Kind = "PRACTICE_ALERT"
 )
 
 type text struct{ subject, body string }
@@ -29,6 +31,12 @@ type text struct{ subject, body string }
 const advice = `If this was you, there is nothing to do. If it was not, open carekeep as you usually do, report the account as
 compromised, and tell your administrator.
 `
+
+// adviceAbout ends the notices that are not about the reader's own account.
+var adviceAbout = map[Kind]string{
+	PracticeAlert: `Look at the audit log, and at what was done about it, before you undo anything.
+`,
+}
 
 var texts = map[Kind]text{
 	FactorAdded:       {"A way to sign in was added", "A new way to sign in was added to your account: %s."},
@@ -45,4 +53,6 @@ var texts = map[Kind]text{
 	QRSignIn:          {"Another device was signed in", "A phone that is signed in to your account let another device sign in%s."},
 	EmailChanged:      {"Your mail address was changed", "The mail address of your account was changed%s. This message goes to the old one."},
 	AccountWillBeGone: {"Your account will be removed", "Your account was not used for a long time and will be removed%s. Sign in to keep it."},
+	ActivityUnusual:   {"Unusual activity in your account", "carekeep found something unusual in how your account is used: %s."},
+	PracticeAlert:     {"Security alert", "A rule of carekeep found what an administrator has to look at: %s."},
 }

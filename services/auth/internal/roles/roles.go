@@ -62,6 +62,7 @@ var users = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_USERS_CONTACT_READ,
 	accessv1.Permission_PERMISSION_USERS_SESSIONS_END,
 	accessv1.Permission_PERMISSION_USERS_UNLOCK,
+	accessv1.Permission_PERMISSION_USERS_CONTAIN,
 }
 
 var staffing = []accessv1.Permission{
@@ -136,6 +137,14 @@ var incidents = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_BLAST_RADIUS_READ,
 }
 
+// containing cuts off what does harm, for the whole installation.
+var containing = []accessv1.Permission{
+	accessv1.Permission_PERMISSION_BLOCKS_CREATE,
+	accessv1.Permission_PERMISSION_CONTAINMENTS_CREATE,
+	accessv1.Permission_PERMISSION_CONTAINMENTS_RELEASE,
+	accessv1.Permission_PERMISSION_CONTAINMENTS_LIST,
+}
+
 var careTeam = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_CARE_TEAM_READ,
 	accessv1.Permission_PERMISSION_CARE_TEAM_ADD,
@@ -189,7 +198,7 @@ var keeping = []accessv1.Permission{
 
 // superadmin runs the installation and sees no patient: practices, other
 // superadmins, the platform's audit log and backups.
-var superadmin = set(self, users, audit, incidents, governing, vulnerabilities, []accessv1.Permission{
+var superadmin = set(self, users, audit, incidents, governing, vulnerabilities, containing, []accessv1.Permission{
 	accessv1.Permission_PERMISSION_PRACTICES_CREATE,
 	accessv1.Permission_PERMISSION_PRACTICES_LIST,
 	accessv1.Permission_PERMISSION_PRACTICES_UPDATE,

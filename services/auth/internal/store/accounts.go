@@ -20,7 +20,8 @@ func (t *Tx) Report(user uuid.UUID, reports []uuid.UUID) *Rows[uuid.UUID] {
 }
 
 // Thaw ends a freeze and closes the account, so that its password has to be reset. No row: it is not frozen.
-func (t *Tx) Thaw(user uuid.UUID) *Rows[uuid.UUID] {
+func (t *Tx) Thaw(user, by uuid.UUID) *Rows[uuid.UUID] {
+	t.closeContainments(&user, nil, by)
 	return scalars[uuid.UUID](t, `UPDATE users SET frozen = NULL, reset_due = true, closed = coalesce(closed, $3::timestamptz, clock_timestamp())
 		WHERE id = $1 AND practice_id = $2 AND frozen IS NOT NULL RETURNING id`, user, t.practice, t.at())
 }

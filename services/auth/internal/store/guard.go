@@ -58,7 +58,8 @@ func (t *Tx) Blocks(after string, limit int) *Rows[Block] {
 }
 
 // DeleteBlock lifts a block. No row: there is none.
-func (t *Tx) DeleteBlock(network string) *Rows[string] {
+func (t *Tx) DeleteBlock(network string, by uuid.UUID) *Rows[string] {
+	t.closeContainments(nil, &network, by)
 	return scalars[string](t, "DELETE FROM blocks WHERE network = $1 RETURNING network", network)
 }
 

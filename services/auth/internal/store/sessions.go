@@ -176,6 +176,9 @@ type Admission struct {
 	Gates         access.Gates
 	Modules       *roles.Modules
 	Doctors       []uuid.UUID
+	// Contained: the user's practice is cut off. CutServices are the services that are.
+	Contained   bool
+	CutServices []accessv1.Service
 }
 
 // Admit decides over a batch of requests; Place counts them from 1.
@@ -187,6 +190,9 @@ func (t *Tx) Admit(asks []Ask, idle, window time.Duration, limit int) *Rows[Admi
 		hashes[i], background[i] = ask.TokenHash, ask.Background
 		networks[i], addresses[i], devices[i] = ask.Network, ask.Address, ask.Device
 	}
-	return query[Admission](t, "SELECT * FROM admit($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	return query[Admission](t, `SELECT a.*,
+		EXISTS (SELECT FROM containments c WHERE c.practice_id = a.practice_id AND c.released IS NULL AND num_nonnulls(c.service, c.user_id, c.network) = 0),
+		(SELECT array_agg(c.service) FROM containments c WHERE c.service IS NOT NULL AND c.since IS NOT NULL AND c.released IS NULL)
+		FROM admit($1, $2, $3, $4, $5, $6, $7, $8, $9) a`,
 		hashes, background, networks, addresses, devices, t.at(), idle, window, limit)
 }

@@ -214,3 +214,12 @@ func (w *World) Events() []*auditv1.Event {
 	})
 	return events
 }
+
+// Exec changes the world's database behind the service's back.
+func (w *World) Exec(sql string, args ...any) {
+	w.T.Helper()
+	w.Admin(func(ctx context.Context, conn *pgx.Conn) {
+		_, err := conn.Exec(ctx, sql, args...)
+		require.NoError(w.T, err)
+	})
+}
