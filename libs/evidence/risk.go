@@ -54,6 +54,7 @@ var actionRisk = map[accessv1.Action]auditv1.Risk{
 	accessv1.Action_ACTION_ACCOUNT_CHANGE: auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_ALERT:          auditv1.Risk_RISK_HIGH,
 
+	accessv1.Action_ACTION_RETAIN:         auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_HOLD_CHANGE:    auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_ERASE:          auditv1.Risk_RISK_HIGH,
 	accessv1.Action_ACTION_ERASURE_CHANGE: auditv1.Risk_RISK_HIGH,

@@ -36,6 +36,9 @@
 //
 // # Export
 //
+// Entries that retention let go are lines with number, leaf hash and the number of a later entry
+// that says so ([LetGo]). A reader from before this was possible refuses such lines.
+//
 // An export is one stream of JSON lines, each an object with one member: header,
 // entry, tile, checkpoint or end. See [Writer] for their order and [Verify] for
 // what is checked.

@@ -21,6 +21,9 @@ type Entry struct {
 	// was read straight from the database holds them.
 	Index      *Index     `json:"index,omitempty"`
 	AppendTime *time.Time `json:"append_time,omitempty"`
+	// LetGo is the number of the later entry by which retention let this one go, of which then
+	// Seq and Leaf are left.
+	LetGo *int64 `json:"let_go,omitempty"`
 }
 
 // Whole reports whether the entry holds its event, and not only its leaf hash.

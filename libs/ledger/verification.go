@@ -28,12 +28,15 @@ type verification struct {
 	tiles     int        // tiles that came after the last entry
 	since     *time.Time // append time of the entries since the last checkpoint
 	kept      []Checkpoint
+	// Entries that are gone, by the number of the entry that has to say so; those whose
+	// checkpoint has not come yet.
+	runs, undated map[int64]*goneRun
 }
 
 func newVerification(trust Trust) *verification {
 	kept := slices.Clone(trust.Kept)
 	slices.SortFunc(kept, func(a, b Checkpoint) int { return int(a.Size - b.Size) })
-	return &verification{trust: trust, kept: kept, report: Report{Log: trust.Log}}
+	return &verification{trust: trust, kept: kept, report: Report{Log: trust.Log}, runs: map[int64]*goneRun{}, undated: map[int64]*goneRun{}}
 }
 
 func (v *verification) add(kind Kind, first, last int64, format string, args ...any) {
@@ -67,7 +70,7 @@ func (v *verification) take(c checked) {
 		v.add(Malformed, -1, -1, "line %d is a second header", c.number)
 	case l.Entry != nil:
 		v.entryLines++
-		v.entry(*l.Entry, c.problem == nil)
+		v.entry(*l.Entry, c.problem == nil, c.letGo)
 	case l.Tile != nil:
 		v.tile(*l.Tile)
 	case l.Checkpoint != nil:
@@ -104,7 +107,7 @@ func (v *verification) header(c checked) {
 	}
 }
 
-func (v *verification) entry(e Entry, right bool) {
+func (v *verification) entry(e Entry, right bool, says *LetGo) {
 	v.tilesMissing()
 	switch {
 	case e.Seq < v.next:
@@ -122,6 +125,7 @@ func (v *verification) entry(e Entry, right bool) {
 	}
 	if v.report.Scope == ScopeFull {
 		v.fullEntry(e)
+		v.announced(e, says)
 	}
 	if v.gap {
 		return
@@ -134,6 +138,12 @@ func (v *verification) entry(e Entry, right bool) {
 // fullEntry checks what only an export of the whole database holds.
 func (v *verification) fullEntry(e Entry) {
 	switch {
+	case e.LetGo != nil && e.Whole():
+		v.add(Malformed, e.Seq, e.Seq, "it is there and said to be gone")
+		return
+	case e.LetGo != nil:
+		v.gone(e)
+		return
 	case !e.Whole():
 		v.add(EntryAltered, e.Seq, e.Seq, "the event is gone, only its leaf hash is left")
 		return
@@ -220,6 +230,7 @@ func (v *verification) checkpoint(c Checkpoint) {
 	if since != nil && !since.Equal(c.Time) {
 		v.add(IndexAltered, previous.Size, c.Size-1, "their append time is not that of their checkpoint")
 	}
+	v.date(c.Time)
 	v.good = c.Size
 	v.report.Checkpoints++
 	v.report.Size, v.report.Root, v.report.Time = c.Size, c.Root, c.Time
@@ -244,6 +255,7 @@ func (v *verification) keptCheckpoint() {
 // finish looks at what is missing when the file ends.
 func (v *verification) finish() {
 	v.tilesMissing()
+	v.unannounced()
 	switch {
 	case !v.started:
 		v.add(Malformed, -1, -1, "the file is empty")

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 )
 
 // maxProblems bounds what a report names; more are only counted.
@@ -33,6 +35,7 @@ type Report struct {
 	Scope       Scope
 	Entries     int64     // all entries
 	Whole       int64     // entries whose event was checked against its leaf
+	LetGo       int64     // entries that are gone because their time was over, as the log itself says
 	Checkpoints int64     // checkpoints with a valid signature over the right root
 	Kept        int64     // kept checkpoints that the log agrees with
 	Younger     int64     // kept checkpoints that are younger than the export, and were not compared
@@ -57,7 +60,7 @@ var ErrNotWhole = errors.New("the log is not whole")
 
 // Verify rebuilds the log from an export and holds it to every signature in it
 // and to what trust brings along. It needs nothing but the file and the key, and
-// a constant amount of memory beside the kept checkpoints. The error is about
+// a constant amount of memory beside the kept checkpoints and 200 bytes for each run of retention. The error is about
 // reading the file; what is wrong with the log is in the report.
 func Verify(r io.Reader, trust Trust) (*Report, error) {
 	v := newVerification(trust)
@@ -92,6 +95,7 @@ type checked struct {
 	digest     string // of all lines before, set where the line looks like the end
 	problem    *Problem
 	checkpoint Checkpoint
+	letGo      *LetGo // what a whole entry says about others
 }
 
 const chunkLines = 128
@@ -149,7 +153,10 @@ func checkChunk(texts [][]byte, number int64, digest string, keys note.Verifiers
 func (c *checked) check(keys note.Verifiers) {
 	switch {
 	case c.line.Entry != nil && c.line.Entry.Whole():
-		_, c.problem = c.line.Entry.Check()
+		var event *auditv1.Event
+		if event, c.problem = c.line.Entry.Check(); c.problem == nil {
+			c.letGo = letGoOf(event)
+		}
 	case c.line.Checkpoint != nil:
 		var err error
 		if c.checkpoint, err = OpenCheckpoint(c.line.Checkpoint.Note, keys); err != nil {

@@ -15,8 +15,9 @@ const (
 	KeyDependency = "dependency"
 	KeyAddress    = "address"
 	KeyEventID    = "event_id"
-	KeySeq        = "seq"  // of an entry in the audit log
-	KeySize       = "size" // of the audit log, in entries
+	KeySeq        = "seq"   // of an entry in the audit log
+	KeySize       = "size"  // of the audit log, in entries
+	KeyCount      = "count" // of entries
 	// Of a REST request: the pattern that matched, the HTTP status, the time it took.
 	KeyRoute    = "route"
 	KeyStatus   = "status"

@@ -37,6 +37,7 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 		"detection_cursor SELECT", "detections INSERT", "detections SELECT", "entries INSERT", "entries SELECT",
 		"incident_cursors INSERT", "incident_cursors SELECT", "incident_cursors UPDATE", // how far alerts were read, no evidence
 		"incident_evidence INSERT", "incident_evidence SELECT", "incident_notices INSERT", "incident_notices SELECT", "incident_steps INSERT", "incident_steps SELECT",
+		"let_go SELECT", "log_holds INSERT", "log_holds SELECT",
 		"parked INSERT", "parked.digest SELECT", "tiles INSERT", "tiles SELECT",
 		"vulnerability_notices INSERT", "vulnerability_notices SELECT", "vulnerability_reports INSERT", "vulnerability_reports SELECT",
 		"vulnerability_steps INSERT", "vulnerability_steps SELECT",
@@ -49,8 +50,8 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 	functions, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"commitments", "critical_alerts", "detect_entries", "detected_since",
-		"ensure_partition", "known_events", "leaves", "log_end", "next_entry",
+		"commitments", "count_due", "critical_alerts", "detect_entries", "detected_since", "drop_month",
+		"empty_months", "ensure_partition", "known_events", "leaves", "let_go_of", "log_end", "next_batch", "next_entry",
 		"notices_since",
 		"unfinished_breaches", "unfinished_incidents",
 	}, functions)
@@ -77,7 +78,7 @@ func TestDMD08_NobodyChangesOrRemovesAnEntry(t *testing.T) {
 	changes := map[string]string{
 		"entries": "SET seq = 7", partition: "SET seq = 7", "tiles": "SET idx = 7", "checkpoints": "SET size = 7",
 		"alerts": "SET seq = 7", "parked": "SET seq = 7", "detections": "SET seq = 7", "cosignatures": "SET size = 7",
-		"vulnerability_reports": "SET network = ''", "vulnerability_steps": "SET kind = 5", "vulnerability_notices": "SET level = 2",
+		"let_go": "SET seq = 7", "log_holds": "SET released = true", "vulnerability_reports": "SET network = ''", "vulnerability_steps": "SET kind = 5", "vulnerability_notices": "SET level = 2",
 		"incident_steps": "SET kind = 7", "incident_evidence": "SET to_seq = 7", "incident_notices": "SET risk = 1",
 		"breach_steps": "SET kind = 7", "breach_recipients": "SET create_time = now()", "breach_deliveries": "SET kind = 7",
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/carekeep/carekeep/services/audit/internal/intake"
 	"github.com/carekeep/carekeep/services/audit/internal/keys"
 	"github.com/carekeep/carekeep/services/audit/internal/reports"
+	"github.com/carekeep/carekeep/services/audit/internal/retention"
 	"github.com/carekeep/carekeep/services/audit/internal/seal"
 	"github.com/carekeep/carekeep/services/audit/internal/sink"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
@@ -47,6 +48,7 @@ type service struct {
 	detection *detection
 	incidents *incident.Incidents
 	witnesses *witnesses.Circle
+	retain    *retention.Retention
 	server    *server.Server
 }
 
@@ -95,6 +97,9 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 		Store: entries, Seal: seal.New(v.transit, transit.AuditIncidents), Sink: v.own, Path: path,
 		Leading: v.appender.Writing, Log: log, Now: now,
 	})
+	v.retain = retention.New(retention.Options{
+		Store: entries, Sink: v.own, Keep: s.Retention.keep(), Purge: s.Retention.Mode == "purge", Writing: v.appender.Writing, Log: log, Now: now,
+	})
 	if v.detection, err = v.newDetection(s.Detection, entries, now); err != nil {
 		return nil, err
 	}
@@ -119,6 +124,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 		Log: entries, Keys: v.keys, Sink: v.own, Stall: time.Duration(s.Reading.StallSeconds) * time.Second, Tails: s.Reading.Tails,
 		Stopping: ctx.Done(),
 	}))
+	auditv1.RegisterRetentionServiceServer(v.server, api.NewRetention(v.retain))
 	if s.Tiles.Listen != "" {
 		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, len(s.Witnesses) > 0, log))
 	}
@@ -139,7 +145,7 @@ func (v *service) lead(ctx context.Context, submit func(context.Context, appende
 func (v *service) run(ctx context.Context) error {
 	defer v.close()
 	stopAppending := start(ctx, v.appender.Run)
-	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.detection.source.Run)
+	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.retain.Daily, v.detection.source.Run)
 	err := v.server.Serve(ctx)
 	stopAppending()
 	stopRest()

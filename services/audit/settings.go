@@ -36,6 +36,8 @@ type Settings struct {
 	Incidents Incidents `yaml:"incidents"`
 	// Detection holds the log against rules.
 	Detection Detection `yaml:"detection"`
+	// Retention is how long entries are kept.
+	Retention Retention `yaml:"retention"`
 }
 
 // Reports is how vulnerability reports are handled.

@@ -86,6 +86,8 @@ func (l *Log) chunk(ctx context.Context, from, to int64) ([]ledger.Item, error) 
 	b.Queue(`SELECT seq, event_id, practice_id, user_id, patient_id, action, outcome, event_time, append_time, salt, event, leaf_hash,
 		coalesce(session_id, $3), coalesce(device_id, $3), address, risk, coalesce(service, 0), coalesce(method, '')
 		FROM raw_entries($1, $2)`, from, to, uuid.Nil).Query(into(&found, scanEntry))
+	// What retention let go has its leaf in a tile, and the entry that announced it; where there is a row as well, both are shown.
+	b.Queue("SELECT seq, announcement, leaf_hash FROM gone_leaves($1, $2)", from, to).Query(into(&found, scanGone))
 	b.Queue("SELECT size, note FROM checkpoints WHERE size > $1 AND size <= $2 ORDER BY size", from, to).Query(into(&found, scanCheckpoint))
 	for level := range levels - 1 {
 		width := int64(1) << ((level + 1) * ledger.TileHeight) // entries below one tile
@@ -151,6 +153,16 @@ func scanEntry(row pgx.CollectableRow) (placed, error) {
 	}
 	x.EventTime, appended = x.EventTime.UTC(), appended.UTC()
 	e.Index, e.AppendTime = &x, &appended
+	return placed{size: e.Seq + 1, rank: rankEntry, item: ledger.Item{Entry: &e}}, nil
+}
+
+func scanGone(row pgx.CollectableRow) (placed, error) {
+	var e ledger.Entry
+	var leaf []byte
+	if err := row.Scan(&e.Seq, &e.LetGo, &leaf); err != nil {
+		return placed{}, err
+	}
+	copy(e.Leaf[:], leaf)
 	return placed{size: e.Seq + 1, rank: rankEntry, item: ledger.Item{Entry: &e}}, nil
 }
 

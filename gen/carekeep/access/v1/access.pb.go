@@ -312,6 +312,8 @@ const (
 	Action_ACTION_RIGHTS_CHANGE Action = 42
 	// The ledger of disclosures.
 	Action_ACTION_DISCLOSE Action = 43
+	// Entries of the audit log whose time is over, and that are deleted.
+	Action_ACTION_RETAIN Action = 54
 	// A chart that is opened in an emergency without being on the care team.
 	Action_ACTION_BREAK_GLASS Action = 29
 	// An emergency opening that somebody else looks at afterwards.
@@ -370,6 +372,7 @@ var (
 		41: "ACTION_EXIT",
 		42: "ACTION_RIGHTS_CHANGE",
 		43: "ACTION_DISCLOSE",
+		54: "ACTION_RETAIN",
 		29: "ACTION_BREAK_GLASS",
 		30: "ACTION_GLASS_REVIEW",
 		31: "ACTION_REFERRAL_CHANGE",
@@ -418,6 +421,7 @@ var (
 		"ACTION_EXIT":            41,
 		"ACTION_RIGHTS_CHANGE":   42,
 		"ACTION_DISCLOSE":        43,
+		"ACTION_RETAIN":          54,
 		"ACTION_BREAK_GLASS":     29,
 		"ACTION_GLASS_REVIEW":    30,
 		"ACTION_REFERRAL_CHANGE": 31,
@@ -712,6 +716,9 @@ const (
 	Permission_PERMISSION_AUDIT_PROOFS_READ      Permission = 124
 	Permission_PERMISSION_AUDIT_EXPORT           Permission = 125
 	Permission_PERMISSION_AUDIT_ALERTS_LIST      Permission = 126
+	// What becomes of old entries of the log, and holds on them: for who runs the installation.
+	Permission_PERMISSION_AUDIT_RETENTION_READ Permission = 368
+	Permission_PERMISSION_AUDIT_RETENTION_RUN  Permission = 369
 	// Backup.
 	Permission_PERMISSION_BACKUPS_CREATE  Permission = 140
 	Permission_PERMISSION_BACKUPS_READ    Permission = 141
@@ -922,6 +929,8 @@ var (
 		124: "PERMISSION_AUDIT_PROOFS_READ",
 		125: "PERMISSION_AUDIT_EXPORT",
 		126: "PERMISSION_AUDIT_ALERTS_LIST",
+		368: "PERMISSION_AUDIT_RETENTION_READ",
+		369: "PERMISSION_AUDIT_RETENTION_RUN",
 		140: "PERMISSION_BACKUPS_CREATE",
 		141: "PERMISSION_BACKUPS_READ",
 		142: "PERMISSION_BACKUPS_LIST",
@@ -1107,6 +1116,8 @@ var (
 		"PERMISSION_AUDIT_PROOFS_READ":                 124,
 		"PERMISSION_AUDIT_EXPORT":                      125,
 		"PERMISSION_AUDIT_ALERTS_LIST":                 126,
+		"PERMISSION_AUDIT_RETENTION_READ":              368,
+		"PERMISSION_AUDIT_RETENTION_RUN":               369,
 		"PERMISSION_BACKUPS_CREATE":                    140,
 		"PERMISSION_BACKUPS_READ":                      141,
 		"PERMISSION_BACKUPS_LIST":                      142,
@@ -1529,7 +1540,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\x8e\b\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xa1\b\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1570,7 +1581,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11ACTION_KEY_RESEAL\x10%\x12\x0f\n" +
 	"\vACTION_EXIT\x10)\x12\x18\n" +
 	"\x14ACTION_RIGHTS_CHANGE\x10*\x12\x13\n" +
-	"\x0fACTION_DISCLOSE\x10+\x12\x16\n" +
+	"\x0fACTION_DISCLOSE\x10+\x12\x11\n" +
+	"\rACTION_RETAIN\x106\x12\x16\n" +
 	"\x12ACTION_BREAK_GLASS\x10\x1d\x12\x17\n" +
 	"\x13ACTION_GLASS_REVIEW\x10\x1e\x12\x1a\n" +
 	"\x16ACTION_REFERRAL_CHANGE\x10\x1f\x12\x17\n" +
@@ -1601,7 +1613,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xfb7\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xd28\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1699,6 +1711,10 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x17PERMISSION_AUDIT_EXPORT\x10}\x1a\x04\x98\xb5\x18\n" +
 	"\x12&\n" +
 	"\x1cPERMISSION_AUDIT_ALERTS_LIST\x10~\x1a\x04\x98\xb5\x18\n" +
+	"\x12*\n" +
+	"\x1fPERMISSION_AUDIT_RETENTION_READ\x10\xf0\x02\x1a\x04\x98\xb5\x18\n" +
+	"\x12)\n" +
+	"\x1ePERMISSION_AUDIT_RETENTION_RUN\x10\xf1\x02\x1a\x04\x98\xb5\x18\n" +
 	"\x12$\n" +
 	"\x19PERMISSION_BACKUPS_CREATE\x10\x8c\x01\x1a\x04\x98\xb5\x18\v\x12\"\n" +
 	"\x17PERMISSION_BACKUPS_READ\x10\x8d\x01\x1a\x04\x98\xb5\x18\v\x12\"\n" +

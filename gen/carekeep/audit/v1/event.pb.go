@@ -183,8 +183,10 @@ type Event struct {
 	// Fields of the response that were cleared because the caller may not see them, as
 	// "Patient.phone"; what was opened is the rest. At most 64.
 	WithheldFields []string `protobuf:"bytes,27,rep,name=withheld_fields,json=withheldFields,proto3" json:"withheld_fields,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Which entries of the log retention lets go, in the one form of libs/ledger; events of ACTION_RETAIN only.
+	Retention     string `protobuf:"bytes,40,opt,name=retention,proto3" json:"retention,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
@@ -406,6 +408,13 @@ func (x *Event) GetWithheldFields() []string {
 	return nil
 }
 
+func (x *Event) GetRetention() string {
+	if x != nil {
+		return x.Retention
+	}
+	return ""
+}
+
 // Batch is what a service's outbox row and a broker message hold.
 type Batch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -501,7 +510,7 @@ var File_carekeep_audit_v1_event_proto protoreflect.FileDescriptor
 
 const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\a\n" +
+	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\a\n" +
 	"\x05Event\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x129\n" +
 	"\n" +
@@ -534,7 +543,8 @@ const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\vcertificate\x18\x18 \x01(\tR\vcertificate\x12\x1b\n" +
 	"\tdevice_id\x18\x19 \x01(\tR\bdeviceId\x12\x17\n" +
 	"\acall_id\x18\x1a \x01(\fR\x06callId\x12'\n" +
-	"\x0fwithheld_fields\x18\x1b \x03(\tR\x0ewithheldFields\"9\n" +
+	"\x0fwithheld_fields\x18\x1b \x03(\tR\x0ewithheldFields\x12\x1c\n" +
+	"\tretention\x18( \x01(\tR\tretention\"9\n" +
 	"\x05Batch\x120\n" +
 	"\x06events\x18\x01 \x03(\v2\x18.carekeep.audit.v1.EventR\x06events\"&\n" +
 	"\aReceipt\x12\x1b\n" +

@@ -92,11 +92,13 @@ func (s *Store) afterGap(ctx context.Context, from, end int64) (int64, error) {
 func (s *Store) chunk(ctx context.Context, from, to int64, tiles bool) (*chunk, error) {
 	c := &chunk{}
 	b := &pgx.Batch{}
-	b.Queue("SELECT seq, practice_id, leaf_hash FROM leaves($1, $2)", from, to).Query(func(rows pgx.Rows) error {
+	// An entry that was let go has its leaf and the announcement; one that is there is what it is.
+	b.Queue(`SELECT l.seq, l.practice_id, l.leaf_hash, g.announcement FROM leaves($1, $2) l LEFT JOIN gone_leaves($1, $2) g USING (seq) ORDER BY l.seq`,
+		from, to).Query(func(rows pgx.Rows) error {
 		var leaf []byte
 		var e ledger.Entry
 		var owner uuid.UUID
-		_, err := pgx.ForEachRow(rows, []any{&e.Seq, &owner, &leaf}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&e.Seq, &owner, &leaf, &e.LetGo}, func() error {
 			copy(e.Leaf[:], leaf)
 			c.entries, c.owners = append(c.entries, e), append(c.owners, owner)
 			return nil
@@ -151,7 +153,7 @@ func (s *Store) complete(ctx context.Context, c *chunk, columns bool, whole func
 	bounds := map[uuid.UUID][2]int64{}
 	for i, e := range c.entries {
 		owner := c.owners[i]
-		if !whole(owner) {
+		if !whole(owner) || e.LetGo != nil {
 			continue
 		}
 		at[e.Seq] = i
