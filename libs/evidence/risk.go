@@ -64,6 +64,7 @@ var actionRisk = map[accessv1.Action]auditv1.Risk{
 
 	accessv1.Action_ACTION_INCIDENT_CHANGE: auditv1.Risk_RISK_MEDIUM,
 	accessv1.Action_ACTION_REFERRAL_CHANGE: auditv1.Risk_RISK_MEDIUM,
+	accessv1.Action_ACTION_LOG_REVIEW:      auditv1.Risk_RISK_MEDIUM,
 	accessv1.Action_ACTION_WATCH_CHANGE:    auditv1.Risk_RISK_HIGH,
 
 	accessv1.Action_ACTION_RULES_TEST: auditv1.Risk_RISK_MEDIUM,

@@ -38,6 +38,7 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 		"incident_cursors INSERT", "incident_cursors SELECT", "incident_cursors UPDATE", // how far alerts were read, no evidence
 		"incident_evidence INSERT", "incident_evidence SELECT", "incident_notices INSERT", "incident_notices SELECT", "incident_steps INSERT", "incident_steps SELECT",
 		"let_go SELECT", "log_holds INSERT", "log_holds SELECT",
+		"log_reviews INSERT", "log_reviews SELECT",
 		"parked INSERT", "parked.digest SELECT", "tiles INSERT", "tiles SELECT",
 		"vulnerability_notices INSERT", "vulnerability_notices SELECT", "vulnerability_reports INSERT", "vulnerability_reports SELECT",
 		"vulnerability_steps INSERT", "vulnerability_steps SELECT",
@@ -52,7 +53,7 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 	require.Equal(t, []string{
 		"commitments", "count_due", "critical_alerts", "detect_entries", "detected_since", "drop_month",
 		"empty_months", "ensure_partition", "known_events", "leaves", "let_go_of", "log_end", "next_batch", "next_entry",
-		"notices_since",
+		"notices_since", "reviews_due",
 		"unfinished_breaches", "unfinished_incidents",
 	}, functions)
 

@@ -26,6 +26,7 @@ import (
 	"github.com/carekeep/carekeep/services/audit/internal/keys"
 	"github.com/carekeep/carekeep/services/audit/internal/reports"
 	"github.com/carekeep/carekeep/services/audit/internal/retention"
+	"github.com/carekeep/carekeep/services/audit/internal/review"
 	"github.com/carekeep/carekeep/services/audit/internal/seal"
 	"github.com/carekeep/carekeep/services/audit/internal/sink"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
@@ -49,6 +50,7 @@ type service struct {
 	incidents *incident.Incidents
 	witnesses *witnesses.Circle
 	retain    *retention.Retention
+	reviews   *review.Reviews
 	server    *server.Server
 }
 
@@ -100,6 +102,10 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	v.retain = retention.New(retention.Options{
 		Store: entries, Sink: v.own, Keep: s.Retention.keep(), Purge: s.Retention.Mode == "purge", Writing: v.appender.Writing, Log: log, Now: now,
 	})
+	v.reviews = review.New(review.Options{
+		Store: entries, Seal: seal.New(v.transit, transit.AuditIncidents), Keys: v.keys, Sink: v.own, Name: s.LogName,
+		Leading: v.appender.Writing, Log: log, Now: now,
+	})
 	if v.detection, err = v.newDetection(s.Detection, entries, now); err != nil {
 		return nil, err
 	}
@@ -125,6 +131,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 		Stopping: ctx.Done(),
 	}))
 	auditv1.RegisterRetentionServiceServer(v.server, api.NewRetention(v.retain))
+	auditv1.RegisterLogReviewServiceServer(v.server, api.NewLogReviews(v.reviews))
 	if s.Tiles.Listen != "" {
 		err = v.server.ServeHTTP(ctx, s.Tiles.Listen, tiles.New(entries, len(s.Witnesses) > 0, log))
 	}
@@ -145,7 +152,7 @@ func (v *service) lead(ctx context.Context, submit func(context.Context, appende
 func (v *service) run(ctx context.Context) error {
 	defer v.close()
 	stopAppending := start(ctx, v.appender.Run)
-	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.retain.Daily, v.detection.source.Run)
+	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.reviews.Run, v.retain.Daily, v.detection.source.Run)
 	err := v.server.Serve(ctx)
 	stopAppending()
 	stopRest()

@@ -95,6 +95,7 @@ func newSuite(t *testing.T, change ...func(*Settings)) *suite {
 			log = srv
 			auditv1.RegisterDetectionServiceServer(srv, auditv1.UnimplementedDetectionServiceServer{})
 			auditv1.RegisterReadingServiceServer(srv, s.reading)
+			auditv1.RegisterLogReviewServiceServer(srv, auditv1.UnimplementedLogReviewServiceServer{})
 		}),
 		Backup: s.upstream(accessv1.Service_SERVICE_BACKUP, keys, func(srv *server.Server) {
 			backupv1.RegisterBackupServiceServer(srv, s.backup)

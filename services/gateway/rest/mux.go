@@ -127,6 +127,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 		auditv1.RegisterDetectionServiceHandlerClient(ctx, a.mux, auditv1.NewDetectionServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		auditv1.RegisterReadingServiceHandlerClient(ctx, a.mux, reading),
 		auditv1.RegisterRetentionServiceHandlerClient(ctx, a.mux, auditv1.NewRetentionServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
+		auditv1.RegisterLogReviewServiceHandlerClient(ctx, a.mux, auditv1.NewLogReviewServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		backupv1.RegisterBackupServiceHandlerClient(ctx, a.mux, backupv1.NewBackupServiceClient(over(accessv1.Service_SERVICE_BACKUP))),
 		a.mux.HandlePath(http.MethodPost, importPath, (&importer{records: records, stall: a.limits.Stall()}).serve),
 		// The later of two handlers of a path is taken.

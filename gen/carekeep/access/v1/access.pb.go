@@ -328,6 +328,8 @@ const (
 	Action_ACTION_RULES_TEST Action = 52
 	// A user, address, practice or service that is cut off or let in again, by a rule or by a person.
 	Action_ACTION_CONTAIN Action = 50
+	// A review of the log that somebody attests.
+	Action_ACTION_LOG_REVIEW Action = 53
 )
 
 // Enum value maps for Action.
@@ -380,6 +382,7 @@ var (
 		51: "ACTION_INCIDENT_CHANGE",
 		52: "ACTION_RULES_TEST",
 		50: "ACTION_CONTAIN",
+		53: "ACTION_LOG_REVIEW",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED":     0,
@@ -429,6 +432,7 @@ var (
 		"ACTION_INCIDENT_CHANGE": 51,
 		"ACTION_RULES_TEST":      52,
 		"ACTION_CONTAIN":         50,
+		"ACTION_LOG_REVIEW":      53,
 	}
 )
 
@@ -836,6 +840,9 @@ const (
 	Permission_PERMISSION_CONTAINMENTS_CREATE  Permission = 347
 	Permission_PERMISSION_CONTAINMENTS_RELEASE Permission = 348
 	Permission_PERMISSION_CONTAINMENTS_LIST    Permission = 349
+	// The regular review of the log.
+	Permission_PERMISSION_AUDIT_REVIEWS_PERFORM Permission = 361
+	Permission_PERMISSION_AUDIT_REVIEWS_LIST    Permission = 362
 )
 
 // Enum value maps for Permission.
@@ -1026,6 +1033,8 @@ var (
 		347: "PERMISSION_CONTAINMENTS_CREATE",
 		348: "PERMISSION_CONTAINMENTS_RELEASE",
 		349: "PERMISSION_CONTAINMENTS_LIST",
+		361: "PERMISSION_AUDIT_REVIEWS_PERFORM",
+		362: "PERMISSION_AUDIT_REVIEWS_LIST",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":                       0,
@@ -1213,6 +1222,8 @@ var (
 		"PERMISSION_CONTAINMENTS_CREATE":               347,
 		"PERMISSION_CONTAINMENTS_RELEASE":              348,
 		"PERMISSION_CONTAINMENTS_LIST":                 349,
+		"PERMISSION_AUDIT_REVIEWS_PERFORM":             361,
+		"PERMISSION_AUDIT_REVIEWS_LIST":                362,
 	}
 )
 
@@ -1540,7 +1551,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x11PURPOSE_TREATMENT\x10\x01\x12\x13\n" +
 	"\x0fPURPOSE_PAYMENT\x10\x02\x12\x16\n" +
 	"\x12PURPOSE_OPERATIONS\x10\x03\x12\x16\n" +
-	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xa1\b\n" +
+	"\x12PURPOSE_INDIVIDUAL\x10\x04*\xb8\b\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_READ\x10\x01\x12\x0f\n" +
@@ -1589,7 +1600,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x13ACTION_WATCH_CHANGE\x10 \x12\x1a\n" +
 	"\x16ACTION_INCIDENT_CHANGE\x103\x12\x15\n" +
 	"\x11ACTION_RULES_TEST\x104\x12\x12\n" +
-	"\x0eACTION_CONTAIN\x102*\x8e\x01\n" +
+	"\x0eACTION_CONTAIN\x102\x12\x15\n" +
+	"\x11ACTION_LOG_REVIEW\x105*\x8e\x01\n" +
 	"\x04Gate\x12\x14\n" +
 	"\x10GATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rGATE_TRAINING\x10\x01\x12\x14\n" +
@@ -1613,7 +1625,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xd28\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xa99\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1813,7 +1825,9 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x18PERMISSION_BLOCKS_CREATE\x10\xda\x02\x1a\x04\x98\xb5\x18\f\x12)\n" +
 	"\x1ePERMISSION_CONTAINMENTS_CREATE\x10\xdb\x02\x1a\x04\x98\xb5\x18\f\x12*\n" +
 	"\x1fPERMISSION_CONTAINMENTS_RELEASE\x10\xdc\x02\x1a\x04\x98\xb5\x18\f\x12'\n" +
-	"\x1cPERMISSION_CONTAINMENTS_LIST\x10\xdd\x02\x1a\x04\x98\xb5\x18\f:N\n" +
+	"\x1cPERMISSION_CONTAINMENTS_LIST\x10\xdd\x02\x1a\x04\x98\xb5\x18\f\x12+\n" +
+	" PERMISSION_AUDIT_REVIEWS_PERFORM\x10\xe9\x02\x1a\x04\x98\xb5\x18\f\x12(\n" +
+	"\x1dPERMISSION_AUDIT_REVIEWS_LIST\x10\xea\x02\x1a\x04\x98\xb5\x18\f:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\v2\x1d.carekeep.access.v1.FieldRuleR\x05field:W\n" +
 	"\x06module\x12!.google.protobuf.EnumValueOptions\x18ӆ\x03 \x01(\x0e2\x1a.carekeep.access.v1.ModuleR\x06moduleB>Z<github.com/carekeep/carekeep/gen/carekeep/access/v1;accessv1b\x06proto3"

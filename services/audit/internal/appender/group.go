@@ -23,6 +23,8 @@ const (
 	ReasonParked = "MESSAGE_PARKED"
 	// ReasonClockBack: the clock of the writer fell behind the log's own time.
 	ReasonClockBack = "CLOCK_BACK"
+	// ReasonReviewOverdue: nobody reviewed the log of a practice for a week.
+	ReasonReviewOverdue = "LOG_REVIEW_OVERDUE"
 	// ReasonSkewed: an event's time is far from that of its id or of the clock.
 	ReasonSkewed = "CLOCK_SKEW"
 )
@@ -203,6 +205,10 @@ func alerts(e *event.Event, seq int64, at time.Time) []store.Alert {
 	}
 	if e.Risk == auditv1.Risk_RISK_CRITICAL {
 		add(e.Reason, auditv1.Risk_RISK_CRITICAL)
+	}
+	// Only this service says so, whatever others give as their reason.
+	if e.Reason == ReasonReviewOverdue && e.Index.Where.Service == int16(accessv1.Service_SERVICE_AUDIT) {
+		add(e.Reason, auditv1.Risk_RISK_HIGH)
 	}
 	if e.Skewed(at) && e.Reason != ReasonSkewed {
 		add(ReasonSkewed, auditv1.Risk_RISK_HIGH)
