@@ -196,12 +196,15 @@ func (w *writer) build(ctx context.Context, g *store.Group, events []event.Event
 
 // alerts returns what somebody should look at in an event.
 func alerts(e *event.Event, seq int64, at time.Time) []store.Alert {
-	if e.Detected {
-		return nil // detection stores the alert of the entry that it looked at
-	}
 	var list []store.Alert
 	add := func(reason string, risk auditv1.Risk) {
 		list = append(list, store.Alert{Seq: seq, Reason: reason, Practice: e.Index.Practice, Risk: int16(risk), Time: at})
+	}
+	if e.Detection != event.NotDetected {
+		if e.Detection == event.Detected {
+			add(e.Reason, e.Risk)
+		}
+		return list // its id has the time of the entry that was looked at, which may be long ago
 	}
 	if e.Risk == auditv1.Risk_RISK_CRITICAL {
 		add(e.Reason, auditv1.Risk_RISK_CRITICAL)

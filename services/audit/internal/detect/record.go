@@ -26,7 +26,7 @@ const (
 	reasonChanged = "RULES_CHANGED"
 )
 
-// record puts an event of each finding into the log, and returns what is to be stored beside it. The ids
+// record puts an event of each finding into the log, whose alert commits with it, and returns what is to be stored beside it. The ids
 // follow from entry and rule: should this process die before the rows are stored, the next one finds
 // the same again, and the log takes each event once.
 func (t *term) record(ctx context.Context, found []engine.Finding) ([]store.Detection, error) {
@@ -67,7 +67,15 @@ func about(f engine.Finding, id uuid.UUID) func(*auditv1.Event) {
 		e.PracticeId, e.UserId, e.Username, e.PatientId = of.GetPracticeId(), of.GetUserId(), of.GetUsername(), of.GetPatientId()
 		e.SessionId, e.DeviceId, e.Address = of.GetSessionId(), of.GetDeviceId(), of.GetAddress()
 		e.Resource, e.Count, e.Reason, e.Risk = "detections/"+id.String(), f.Count, f.Rule.ID, f.Rule.Risk
+		if alreadyAlert(f) {
+			e.Code = int32(codes.AlreadyExists)
+		}
 	}
+}
+
+// alreadyAlert reports whether a finding says no more than its entry, which is an alert by its own risk.
+func alreadyAlert(f engine.Finding) bool {
+	return f.Event.GetRisk() == auditv1.Risk_RISK_CRITICAL && len(f.Rule.When.Counters) == 0
 }
 
 // parsed reads an id of an entry; uuid.Nil for none.

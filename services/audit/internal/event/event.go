@@ -24,16 +24,7 @@ type Event struct {
 	Risk        auditv1.Risk
 	Reason      string
 	Traceparent string
-	// Detected is true for what detection itself reports: its alert is stored beside the detection.
-	Detected bool
-}
-
-// MethodDetect names the job that holds the log against the rules, in the events that tell what it found.
-const MethodDetect = "jobs/Detect"
-
-// Detected reports whether an event tells of a detection.
-func Detected(e *auditv1.Event) bool {
-	return e.GetService() == accessv1.Service_SERVICE_AUDIT && e.GetMethod() == MethodDetect
+	Detection   Detection
 }
 
 // Origin says who sent a batch and when it was taken.
@@ -120,7 +111,7 @@ func take(raw []byte, e *auditv1.Event, origin Origin) (Event, error) {
 		return Event{}, refused("the time in its event_id is out of range")
 	}
 	return Event{
-		Raw: raw, Index: index, Risk: e.GetRisk(), Reason: reason(e.GetReason()), Traceparent: e.GetTraceparent(), Detected: Detected(e),
+		Raw: raw, Index: index, Risk: e.GetRisk(), Reason: reason(e.GetReason()), Traceparent: e.GetTraceparent(), Detection: DetectionOf(e),
 	}, nil
 }
 

@@ -143,7 +143,7 @@ func (d *Detect) Since(ctx context.Context, since time.Time) ([]Fired, error) {
 	return fired, nil
 }
 
-// Advance stores detections and their alerts and moves the cursor, all or nothing. What is
+// Advance stores detections and moves the cursor, all or nothing. What is
 // stored already, by a process that died after it, is left as it is.
 func (d *Detect) Advance(ctx context.Context, from, to int64, found []Detection) error {
 	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
@@ -159,8 +159,6 @@ func (d *Detect) Advance(ctx context.Context, from, to int64, found []Detection)
 				INSERT INTO detections (id, rule, practice_id, user_id, patient_id, session_id, device_id, address, risk, seq, first_seq, count, title, actions, create_time)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING`,
 				x.ID, x.Rule, x.Practice, x.User, x.Patient, x.Session, x.Device, x.Address, x.Risk, x.Seq, x.FirstSeq, x.Count, x.Title, x.Actions, x.Time)
-			b.Queue("INSERT INTO alerts (seq, reason, practice_id, risk, create_time) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-				x.Seq, x.Rule, x.Practice, x.Risk, x.Time)
 		}
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("store detections: %w", err)

@@ -155,7 +155,7 @@ func (e *Engine) Silence(entry Entry, rule string) {
 
 // look counts an entry and tells which rules hold for it.
 func (e *Engine) look(entry Entry, holds func(place int, r *rules.Rule)) {
-	if auditevent.Detected(entry.Event) {
+	if auditevent.DetectionOf(entry.Event) != auditevent.NotDetected {
 		return // told already; to look at it again would never end
 	}
 	e.now = entry.at()
