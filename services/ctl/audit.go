@@ -16,6 +16,9 @@ type audit struct {
 	Export     exportLog   `cmd:"" help:"Write the log to a file that can be verified."`
 	Checkpoint checkpoint  `cmd:"" help:"Show the newest signed checkpoint, or keep it where the database's owner cannot reach."`
 	Verify     verify      `cmd:"" help:"Verify an export of the log offline; exits with 1 where it is not whole."`
+
+	Rules      ruleCommands      `cmd:"" help:"Rules of detection."`
+	Detections detectionCommands `cmd:"" help:"What the rules found."`
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
