@@ -35,12 +35,11 @@ func (e *cell) addValue(value uint64, slice, seq int64) {
 		return
 	case known:
 		e.forget(seen)
+	case len(e.values) >= MaxDistinct && !e.stale():
+		e.touch(slice, seq)
+		return
 	case len(e.values) >= MaxDistinct:
-		e.sweep(slice - Slices)
-		if len(e.values) >= MaxDistinct {
-			e.touch(slice, seq)
-			return
-		}
+		e.sweep(e.live[len(e.live)-1].at - Slices)
 	}
 	if e.values == nil {
 		e.values = make(map[uint64]int64, 1)
@@ -69,11 +68,14 @@ func (e *cell) expire() {
 		gone++
 	}
 	e.live = slices.Delete(e.live, 0, gone)
-	// Looking through all values costs as much as there are, so there must be many to drop.
 	if gone > 0 && len(e.values) > 2*int(e.total)+16 {
 		e.sweep(oldest)
 	}
 }
+
+// stale reports whether an eighth of the values has left the window. To look through all costs as much as
+// there are: somebody who makes thousands of different ones must not make each of them cost that.
+func (e *cell) stale() bool { return (len(e.values)-int(e.total))*8 > len(e.values) }
 
 // sweep drops the values that were not seen after a slice.
 func (e *cell) sweep(oldest int64) {

@@ -24,7 +24,7 @@ const (
 	// Slices is how many parts a window has. It moves by whole parts, so a count covers
 	// the last 63 to 64 sixty-fourths of the window.
 	Slices = 64
-	// MaxDistinct is how many different values one key tells apart; a count stops there.
+	// MaxDistinct is how many different values one key tells apart; a count stops between seven eighths of it and it.
 	MaxDistinct = 10_000
 )
 

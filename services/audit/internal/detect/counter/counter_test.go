@@ -148,6 +148,23 @@ func TestDifferentValuesAreToldApartUpToABound(t *testing.T) {
 	require.Less(t, len(e.values), MaxDistinct/2, "values out of the window are forgotten")
 }
 
+// Whoever makes very many different values must not slow down what looks at everybody.
+func TestManyDifferentValuesStayCheap(t *testing.T) {
+	t.Parallel()
+	c, err := New(Spec{Kind: Distinct, Window: time.Hour, Keys: 1})
+	require.NoError(t, err)
+	// Takes a second; to look through all values for each of them takes minutes.
+	window, deadline := time.Hour.Milliseconds(), time.Now().Add(20*time.Second)
+	for i := range 40 * MaxDistinct {
+		c.Add(1, uint64(i), int64(i)*window/(4*MaxDistinct), int64(i))
+		if i%1000 == 0 {
+			require.True(t, time.Now().Before(deadline), "%d values after 20 s", i)
+		}
+	}
+	n, _ := c.Count(1, 39*MaxDistinct*window/(4*MaxDistinct))
+	require.GreaterOrEqual(t, n, int64(MaxDistinct)*7/8-1)
+}
+
 func BenchmarkAdd(b *testing.B) {
 	for name, kind := range map[string]Kind{"events": Events, "distinct": Distinct, "changes": Changes} {
 		b.Run(name, func(b *testing.B) {
