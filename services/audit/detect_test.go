@@ -354,6 +354,14 @@ func TestRulesAreTestedOnHistory(t *testing.T) {
 	require.EqualValues(t, 9, got.GetDetections()[0].GetSeq())
 	found(t, client, practiceA, 1)
 
+	// What came before the time counts, and does not silence.
+	after := timestamppb.Now()
+	auth.await(auth.send(wrong()))
+	late, err := client.TestRules(as(t, practiceA, everything...), &auditv1.TestRulesRequest{FromTime: after})
+	require.NoError(t, err)
+	require.Equal(t, []string{"BRUTE_FORCE"}, rulesOf(late.GetDetections()))
+	require.EqualValues(t, 0, late.GetDetections()[0].GetFirstSeq())
+
 	none, err := client.TestRules(as(t, practiceB, everything...), &auditv1.TestRulesRequest{})
 	require.NoError(t, err)
 	require.Empty(t, none.GetDetections())
