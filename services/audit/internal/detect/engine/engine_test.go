@@ -136,9 +136,11 @@ func TestDH37_TheDefaultPackFindsWhatItSays(t *testing.T) {
 		"HONEYPATIENT":     {1, once(patient(1), reason("DECOY_TOUCHED"))},
 		"DISABLED_CONTROL": {1, once(action(accessv1.Action_ACTION_POLICY_CHANGE))},
 		"BACKUP_FAILURE":   {1, once(action(accessv1.Action_ACTION_BACKUP), backup, failed)},
-		"AUDIT_GAP":        {1, once(action(accessv1.Action_ACTION_VERIFY), audit, failed, reason("MESSAGE_PARKED"))},
-		"CLOCK_ROLLBACK":   {1, once(action(accessv1.Action_ACTION_VERIFY), audit, failed, reason("CLOCK_BACK"))},
-		"SEAL_BROKEN":      {1, once(failed, reason("SEAL_BROKEN"))},
+		"AUDIT_GAP": {2, func(l *log, i int) string {
+			return l.take(0, action(accessv1.Action_ACTION_VERIFY), []func(*auditv1.Event){of(accessv1.Service_SERVICE_AUTH), audit}[i], reason("OUTBOX_GAP"))
+		}},
+		"CLOCK_ROLLBACK": {1, once(action(accessv1.Action_ACTION_VERIFY), audit, failed, reason("CLOCK_BACK"))},
+		"SEAL_BROKEN":    {1, once(failed, reason("SEAL_BROKEN"))},
 		"MANY_SEALS_BROKEN": {50, func(l *log, i int) string {
 			return strings.TrimPrefix(l.take(0, failed, reason("SEAL_BROKEN")), "SEAL_BROKEN")
 		}},

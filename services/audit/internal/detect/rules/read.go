@@ -27,8 +27,10 @@ func Default() (*Pack, error) { return Read(nil) }
 // Read lays the text of a rules file beside the embedded pack: a rule replaces the embedded one of
 // its id, and what stands under `without` is left out. Nil is the embedded pack alone.
 // Its errors name lines of the file and say what to change; there may be several.
-func Read(text []byte) (*Pack, error) {
-	base, err := decode(embedded)
+func Read(text []byte) (*Pack, error) { return beside(embedded, text) }
+
+func beside(under, text []byte) (*Pack, error) {
+	base, err := decode(under)
 	if err != nil {
 		return nil, fmt.Errorf("embedded rules: %w", err)
 	}
@@ -43,7 +45,7 @@ func Read(text []byte) (*Pack, error) {
 	if len(c.problems) > 0 {
 		return nil, errors.Join(c.problems...)
 	}
-	sum := sha256.Sum256(append(slices.Clip(bytes.Clone(embedded)), text...))
+	sum := sha256.Sum256(append(slices.Clip(bytes.Clone(under)), text...))
 	c.pack.Digest = hex.EncodeToString(sum[:])
 	return c.pack, nil
 }

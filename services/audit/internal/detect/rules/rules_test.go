@@ -126,8 +126,11 @@ func FuzzRead(f *testing.F) {
 	f.Add(embedded)
 	f.Add([]byte("version: 1\nrules: [{id: AAA, title: t, risk: LOW, when: 'withheld_fields.exists(f, f == reason)', by: platform, quiet: 0s}]"))
 	f.Add([]byte("version: 1\ncounters: &a [*a]\n"))
+	// The embedded rules would take most of the time, and are the same each time.
+	under := []byte("version: 1\ncounters: [{name: opened, by: user_id, window: 1h}]\n" +
+		"rules: [{id: HONEYPATIENT, title: t, risk: LOW, when: 'opened > 3', by: user_id, quiet: 1h}, {id: MASS_READING, title: t, risk: LOW, when: 'true', by: user_id, quiet: 1h}]")
 	f.Fuzz(func(t *testing.T, text []byte) {
-		p, err := Read(text)
+		p, err := beside(under, text)
 		if err != nil {
 			require.NotEmpty(t, err.Error())
 			return
