@@ -19,6 +19,8 @@ type audit struct {
 
 	Rules      ruleCommands      `cmd:"" help:"Rules of detection."`
 	Detections detectionCommands `cmd:"" help:"What the rules found."`
+	Retention  logRetention      `cmd:"" help:"Delete entries of the log whose time is over."`
+	Holds      logHolds          `cmd:"" help:"Keep entries of the log from being deleted."`
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)

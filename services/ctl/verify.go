@@ -126,6 +126,9 @@ func show(w io.Writer, r *ledger.Report) {
 	row("scope", "%s", r.Scope)
 	row("exported", "%s", r.CreateTime.UTC().Format(time.RFC3339))
 	row("entries", "%d, of which %d in full", r.Entries, r.Whole)
+	if r.LetGo > 0 {
+		row("gone", "%d whose time was over, as the log itself says", r.LetGo)
+	}
 	row("checkpoints", "%d with a valid signature over the right root", r.Checkpoints)
 	row("kept", "%d checkpoints from outside the database agree", r.Kept)
 	if r.Younger > 0 {
