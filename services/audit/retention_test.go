@@ -189,7 +189,9 @@ func aged(t *testing.T) (*suite, *replica) {
 	s := newSuite(t)
 	s.shift.Store(int64(time.Until(ago(7, 40, 0))))
 	r := s.writer()
-	s.append(r, ago(7, 30, 0), append(many(200, idAt(january)), many(100, idAt(january), practice(practiceB))...)...)
+	critical := func(e *auditv1.Event) { e.Risk, e.Reason = auditv1.Risk_RISK_CRITICAL, "SEAL_BROKEN" }
+	first := append(many(199, idAt(january)), event(idAt(january), critical))
+	s.append(r, ago(7, 30, 0), append(first, many(100, idAt(january), practice(practiceB))...)...)
 	short := ago(0, 2555, 3*time.Hour)
 	require.True(t, ledger.ClassEntries.KeptUntil(short).After(time.Now()), "2,555 days are not seven calendar years")
 	s.append(r, short, many(300, idAt(february))...)
@@ -212,7 +214,7 @@ func TestDH47_DH48_WhatIsDueGoesAndTheLogVerifies(t *testing.T) {
 	s, r := aged(t)
 	var before bytes.Buffer
 	require.NoError(t, write(t.Context(), s.pool(), logName, time.Now().Add(day), &before))
-	require.Positive(t, s.count("alerts WHERE seq < 300"), "ids that are younger than their append are odd")
+	require.Positive(t, s.count("alerts WHERE seq < 300"))
 
 	plan, err := r.retain.Plan(t.Context())
 	require.NoError(t, err)
@@ -389,6 +391,15 @@ func TestDH47_TheDatabaseDeletesNothingElse(t *testing.T) {
 	}
 	refused("DELETE FROM entries WHERE seq = 3")
 	refused("DELETE FROM alerts WHERE seq = 3")
+	for _, sql := range []string{ // a deletion from a trigger, as that of retention is
+		"CREATE TABLE by_the_way (n int)",
+		"CREATE FUNCTION by_the_way() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM entries WHERE seq = 3; RETURN NULL; END'",
+		"CREATE TRIGGER by_the_way AFTER INSERT ON by_the_way FOR EACH ROW EXECUTE FUNCTION by_the_way()",
+	} {
+		_, err := owner.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	refused("INSERT INTO by_the_way VALUES (1)")
 	refused("INSERT INTO let_go (event_id) VALUES ($1)", uuid.New())
 	refused("INSERT INTO let_go (event_id) SELECT event_id FROM entries WHERE seq = 3")
 
@@ -539,6 +550,32 @@ func TestDH48_TwoReplicasDoNotGetInEachOthersWay(t *testing.T) {
 	}
 	require.EqualValues(t, 450, deleted)
 	require.Equal(t, 2, s.count("let_go"))
+	require.NoError(t, s.verify().Err())
+}
+
+func TestDH48_TheDailyJobReportsAndDeletesOnlyWhereTheSettingSaysSo(t *testing.T) {
+	t.Parallel()
+	s, r := aged(t)
+	daily := func(purge, writing bool, until func() bool) {
+		t.Helper()
+		asked := make(chan struct{}, 1)
+		options := r.retain.Options
+		options.Purge, options.Writing = purge, func() bool { defer func() { asked <- struct{}{} }(); return writing }
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); retention.New(options).Daily(ctx) }()
+		<-asked
+		require.Eventually(t, until, patience, often)
+		cancel()
+		<-ended
+	}
+	daily(true, false, func() bool { return true }) // a standby has looked, and left it to the writer
+	require.NotContains(t, s.logs.String(), "are due")
+	daily(false, true, func() bool { return strings.Contains(s.logs.String(), `"reason":"events","count":150`) })
+	require.Contains(t, s.logs.String(), `"reason":"entries","count":300`)
+	require.Zero(t, s.count("let_go"))
+	daily(true, true, func() bool { return s.count("let_go") == 2 })
+	require.Len(t, s.numbers("seq < 920"), 920-450)
 	require.NoError(t, s.verify().Err())
 }
 
