@@ -79,7 +79,7 @@ lint: third-party tools-gen tools-lint ## check proto, Go and shell style
 
 .PHONY: tidy
 tidy: ## tidy every module
-	for module in $(MODULES) tools/buf tools/gen tools/lint deploy/local/transit tests/witness; do \
+	for module in $(MODULES) tools/buf tools/gen tools/lint deploy/local/transit tests/witness tests/versitygw; do \
 	  (cd $$module && GOWORK=off go mod tidy) || exit 1; done
 
 .PHONY: third-party

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Build makes .bin/{program} from a folder of the source tree that is a module of its own outside the
-// workspace, where it is missing or older than its sources. Test binaries run side by side, so one builds and
+// Build makes .bin/{program} from a package ("." or a path) of a module of the source tree that stands outside
+// the workspace, where it is missing or older than that module's sources. Test binaries run side by side, so one builds and
 // the others wait.
-func Build(ctx context.Context, source, program string) (string, error) {
+func Build(ctx context.Context, source, pkg, program string) (string, error) {
 	folder := filepath.Join(Root(), ".bin")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
@@ -36,7 +36,7 @@ func Build(ctx context.Context, source, program string) (string, error) {
 	if info, err := os.Stat(binary); err == nil && info.ModTime().After(changed) {
 		return binary, nil
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary+".new", ".")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary+".new", pkg)
 	cmd.Dir, cmd.Env = source, append(os.Environ(), "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", source, err, out)

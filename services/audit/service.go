@@ -41,6 +41,7 @@ type service struct {
 	conn      *nats.Conn
 	transit   *transit.Client
 	copies    *copies.Folder
+	places    copies.Places // the folder and, where there is one, the bucket
 	keys      *keys.Transit
 	intake    *intake.Intake
 	appender  *appender.Appender
@@ -66,6 +67,9 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if v.copies, err = copies.Open(string(s.CheckpointDir), log); err != nil {
 		return nil, err
 	}
+	if v.places, err = s.CheckpointBucket.open(v.copies, log); err != nil {
+		return nil, err
+	}
 	if v.pool, err = pg.Open(ctx, s.Database, identity); err != nil {
 		return nil, err
 	}
@@ -80,7 +84,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	}
 	v.keys = keys.New(v.transit, s.LogName)
 	v.appender = appender.New(appender.Options{
-		Pool: v.pool, Log: log, Now: now, Name: s.LogName, Keys: v.keys, Copies: v.copies, Lead: v.lead,
+		Pool: v.pool, Log: log, Now: now, Name: s.LogName, Keys: v.keys, Copies: v.places, Lead: v.lead,
 	})
 	if v.own, err = sink.New(v.appender, v.conn, log, now); err != nil {
 		return nil, err
@@ -116,7 +120,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 		Service: accessv1.Service_SERVICE_AUDIT, Sink: v.own, Identity: identity, Log: log, Now: now,
 		Ready: map[string]func(context.Context) error{
 			"database": entries.Ready, "broker": v.intake.Ready, "transit": v.transit.Ready,
-			"log": v.appender.Ready, "checkpoint_copies": v.copies.Ready, "witnesses": v.witnesses.Ready,
+			"log": v.appender.Ready, "checkpoint_copies": v.places.Ready, "witnesses": v.witnesses.Ready,
 		},
 	})
 	if err != nil {
@@ -152,7 +156,7 @@ func (v *service) lead(ctx context.Context, submit func(context.Context, appende
 func (v *service) run(ctx context.Context) error {
 	defer v.close()
 	stopAppending := start(ctx, v.appender.Run)
-	stopRest := start(ctx, v.intake.RunReceipts, v.copies.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.reviews.Run, v.retain.Daily, v.detection.source.Run)
+	stopRest := start(ctx, v.intake.RunReceipts, v.places.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.reviews.Run, v.retain.Daily, v.detection.source.Run)
 	err := v.server.Serve(ctx)
 	stopAppending()
 	stopRest()

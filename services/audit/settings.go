@@ -23,6 +23,8 @@ type Settings struct {
 	Transit  transit.Config `yaml:"transit" config:"required"`
 	// CheckpointDir is a folder outside the database for copies of signed checkpoints.
 	CheckpointDir config.Path `yaml:"checkpoint_dir" config:"required"`
+	// CheckpointBucket is a second place for them.
+	CheckpointBucket CheckpointBucket `yaml:"checkpoint_bucket"`
 	// LogName is the log's origin, which its verifier key carries. It never changes.
 	LogName string  `yaml:"log_name" config:"required"`
 	Reports Reports `yaml:"reports"`

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -97,6 +98,7 @@ type suite struct {
 	identity  *mtls.Source
 	copies    string
 	witnesses []Witness
+	bucket    CheckpointBucket
 	rules     config.Path // beside the embedded ones; empty for none
 	logs      *logs
 	shift     atomic.Int64 // what the replicas' clock is ahead of ours, a time.Duration
@@ -147,8 +149,10 @@ func (s *suite) settings() Settings {
 		Reports:       Reports{Nation: "england-and-wales"},
 		Tiles:         Tiles{Listen: "127.0.0.1:0"},
 		Witnesses:     s.witnesses,
-		Detection:     Detection{RulesFile: s.rules},
-		Reading:       Reading{StallSeconds: 1, Tails: 2},
+
+		CheckpointBucket: s.bucket,
+		Detection:        Detection{RulesFile: s.rules},
+		Reading:          Reading{StallSeconds: 1, Tails: 2},
 	}
 }
 
@@ -201,6 +205,8 @@ func (l *logs) String() string {
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
+
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(w, nil)) }
 
 // producer publishes batches as a service does, and collects receipts.
 type producer struct {

@@ -26,7 +26,7 @@ import (
 // witness runs the witness of transparency-dev (tests/witness) for this suite's log.
 func (s *suite) witness() Witness {
 	s.t.Helper()
-	program, err := devkit.Build(s.t.Context(), filepath.Join("tests", "witness"), "test-witness")
+	program, err := devkit.Build(s.t.Context(), filepath.Join("tests", "witness"), ".", "test-witness")
 	require.NoError(s.t, err)
 	cmd := exec.CommandContext(s.t.Context(), program, s.logKey())
 	cmd.Stderr = os.Stderr

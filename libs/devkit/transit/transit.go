@@ -166,7 +166,7 @@ func (s *Server) end(signal syscall.Signal) {
 }
 
 func (s *Server) start(ctx context.Context) error {
-	binary, err := devkit.Build(ctx, filepath.Join("deploy", "local", "transit"), "carekeep-transit")
+	binary, err := devkit.Build(ctx, filepath.Join("deploy", "local", "transit"), ".", "carekeep-transit")
 	if err != nil {
 		return err
 	}

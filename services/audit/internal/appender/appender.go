@@ -51,8 +51,8 @@ type Keys interface {
 type Copies interface {
 	// Keep takes a signed checkpoint that was committed; it must not block.
 	Keep(signed string)
-	// Newest returns the largest one kept, "" where there is none.
-	Newest() (string, error)
+	// Newest returns the largest one of each place that keeps any.
+	Newest(ctx context.Context) ([]string, error)
 }
 
 // Options are what an appender works with. All but Lead are required.

@@ -57,7 +57,7 @@ func (w *writer) load(ctx context.Context) error {
 			return err
 		}
 	}
-	return w.checkCopy(ctx, known)
+	return w.checkCopies(ctx, known)
 }
 
 func (w *writer) checkHead(head store.Head, known note.Verifiers) error {
@@ -76,15 +76,21 @@ func (w *writer) checkHead(head store.Head, known note.Verifiers) error {
 	return nil
 }
 
-// checkCopy refuses a database that was rolled back or rewritten together with its checkpoints.
-func (w *writer) checkCopy(ctx context.Context, known note.Verifiers) error {
-	signed, err := w.Copies.Newest()
+// checkCopies refuses a database that was rolled back or rewritten together with its checkpoints.
+func (w *writer) checkCopies(ctx context.Context, known note.Verifiers) error {
+	newest, err := w.Copies.Newest(ctx)
 	if err != nil {
 		return fmt.Errorf("checkpoint copies: %w", err)
 	}
-	if signed == "" {
-		return nil
+	for _, signed := range newest {
+		if err := w.checkCopy(ctx, signed, known); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (w *writer) checkCopy(ctx context.Context, signed string, known note.Verifiers) error {
 	kept, err := ledger.OpenCheckpoint(signed, known)
 	if err != nil {
 		return fmt.Errorf("%w: the newest checkpoint copy: %w", ErrTampered, err)

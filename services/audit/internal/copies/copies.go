@@ -1,6 +1,6 @@
-// Package copies keeps signed checkpoints in a folder outside the database, each file
+// Package copies keeps signed checkpoints outside the database, in a folder and where there is one in a bucket, each
 // written once. They are what shows that a database was rolled back or rewritten
-// together with its own checkpoints; put the folder where the database's
+// together with its own checkpoints; put them where the database's
 // administrators cannot reach.
 package copies
 
@@ -14,12 +14,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/carekeep/carekeep/libs/ledger"
-	"github.com/carekeep/carekeep/libs/telemetry"
 )
 
 // KeyFile is the file in the folder with the keys that verify the checkpoints.
@@ -35,14 +32,8 @@ const (
 // Folder is a folder of checkpoints: one folder a day, in it one file a checkpoint,
 // named {size}.note.
 type Folder struct {
-	dir   string
-	log   *slog.Logger
-	every time.Duration
-
-	mu     sync.Mutex
-	latest string
-	fault  error
-	wake   chan struct{}
+	*queue
+	dir string
 }
 
 // Open makes the folder unless it exists, and checks that it can be written.
@@ -57,74 +48,13 @@ func Open(dir string, log *slog.Logger) (*Folder, error) {
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
 		return nil, fmt.Errorf("checkpoint copies: %w", err)
 	}
-	return &Folder{dir: dir, log: log, every: Every, wake: make(chan struct{}, 1)}, nil
-}
-
-// Keep takes a signed checkpoint to be written. Under load only the newest is.
-func (f *Folder) Keep(signed string) {
-	f.mu.Lock()
-	f.latest = signed
-	f.mu.Unlock()
-	f.wakeUp()
-}
-
-// Run writes what Keep takes until ctx ends, and then what is left.
-func (f *Folder) Run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			f.flush()
-			return
-		case <-f.wake:
-			f.flush()
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(f.every):
-		}
-		if f.Ready(ctx) != nil {
-			f.wakeUp() // the last one could not be written
-		}
-	}
-}
-
-func (f *Folder) wakeUp() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Ready says whether the last copy could be written.
-func (f *Folder) Ready(context.Context) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fault
-}
-
-func (f *Folder) flush() {
-	f.mu.Lock()
-	signed := f.latest
-	f.latest = ""
-	f.mu.Unlock()
-	if signed == "" {
-		return
-	}
-	err := f.write(signed)
-	if err != nil {
-		f.log.Error("a checkpoint was not copied outside the database", telemetry.KeyError, err.Error())
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.fault = err
-	if err != nil && f.latest == "" {
-		f.latest = signed // again with the next one
-	}
+	f := &Folder{dir: dir}
+	f.queue = newQueue(Every, func(_ context.Context, signed string) error { return f.write(signed) }, log)
+	return f, nil
 }
 
 func (f *Folder) write(signed string) error {
-	text, _, _ := strings.Cut(signed, "\n\n")
-	c, err := ledger.ParseCheckpoint(text + "\n")
+	c, err := parse(signed)
 	if err != nil {
 		return err
 	}
@@ -189,7 +119,7 @@ func syncDir(dir string) error {
 
 // Newest returns the largest checkpoint in the folder, "" where there is none. The log's
 // time never runs backwards, so it is in the newest day that holds any.
-func (f *Folder) Newest() (string, error) {
+func (f *Folder) Newest(context.Context) (string, error) {
 	days, err := os.ReadDir(f.dir)
 	if err != nil {
 		return "", fmt.Errorf("checkpoint copies: %w", err)
@@ -221,8 +151,7 @@ func largest(day string) (string, error) {
 	}
 	most, path := int64(0), ""
 	for _, file := range files {
-		name, found := strings.CutSuffix(file.Name(), suffix)
-		if size, err := strconv.ParseInt(name, 10, 64); found && err == nil && size > most {
+		if size, ok := sizeOf(file.Name()); ok && size > most {
 			most, path = size, filepath.Join(day, file.Name())
 		}
 	}

@@ -28,20 +28,20 @@ func note(size int64, day int) string {
 
 func TestCheckpointsAreWrittenOnce(t *testing.T) {
 	f := open(t)
-	newest, err := f.Newest()
+	newest, err := f.Newest(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, newest)
 	for size, day := range map[int64]int{9: 20, 10: 20, 100: 21, 99: 21} {
 		require.NoError(t, f.write(note(size, day)))
 		require.NoError(t, f.write(note(size, day)), "the same again is no error")
 	}
-	newest, err = f.Newest()
+	newest, err = f.Newest(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, note(100, 21), newest)
 
 	other := note(100, 21) + "— another AAAA\n"
 	require.ErrorIs(t, f.write(other), os.ErrExist, "another checkpoint of the same size")
-	newest, err = f.Newest()
+	newest, err = f.Newest(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, note(100, 21), newest, "the first one stays")
 
@@ -61,13 +61,13 @@ func TestTheNewestCheckpointIsAlwaysWrittenInTheEnd(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); f.Run(ctx) }()
 	f.Keep(note(1, 21))
-	require.Eventually(t, func() bool { n, err := f.Newest(); return err == nil && n != "" }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { n, err := f.Newest(t.Context()); return err == nil && n != "" }, 10*time.Second, time.Millisecond)
 	for size := range int64(50) {
 		f.Keep(note(size+2, 21))
 	}
 	cancel()
 	<-done
-	newest, err := f.Newest()
+	newest, err := f.Newest(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, note(51, 21), newest)
 	require.NoError(t, f.Ready(context.Background()))
@@ -87,7 +87,7 @@ func TestAFailedCopyIsReportedAndTriedAgain(t *testing.T) {
 	require.Eventually(t, func() bool { return f.Ready(ctx) == nil }, 10*time.Second, time.Millisecond)
 	cancel()
 	<-done
-	newest, err := f.Newest()
+	newest, err := f.Newest(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, note(1, 21), newest)
 }
