@@ -23,6 +23,21 @@ func DayOf(at time.Time, where *time.Location) Day {
 	return NewDay(at.In(where).Date())
 }
 
+// ParseDay reads a day as YYYY-MM-DD, and refuses one that no month has.
+func ParseDay(text string) (Day, error) {
+	at, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		return 0, err
+	}
+	return DayOf(at, time.UTC), nil
+}
+
+// Year is the year that the day is in.
+func (d Day) Year() int {
+	year, _, _ := d.date()
+	return year
+}
+
 // Start is the instant at which the day begins there.
 func (d Day) Start(where *time.Location) time.Time {
 	y, m, n := d.date()

@@ -20,6 +20,7 @@ import (
 	"github.com/carekeep/carekeep/libs/transit"
 	"github.com/carekeep/carekeep/services/audit/internal/api"
 	"github.com/carekeep/carekeep/services/audit/internal/appender"
+	"github.com/carekeep/carekeep/services/audit/internal/breach"
 	"github.com/carekeep/carekeep/services/audit/internal/copies"
 	"github.com/carekeep/carekeep/services/audit/internal/incident"
 	"github.com/carekeep/carekeep/services/audit/internal/intake"
@@ -49,6 +50,7 @@ type service struct {
 	reports   *reports.Reports
 	detection *detection
 	incidents *incident.Incidents
+	breaches  *breach.Breaches
 	witnesses *witnesses.Circle
 	retain    *retention.Retention
 	reviews   *review.Reviews
@@ -99,8 +101,10 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	}
 	entries := store.New(v.pool)
 	v.reports = reports.New(reports.Options{Store: entries, Seal: seal.New(v.transit, transit.AuditReports), Sink: v.own, Clock: clock, Log: log, Now: now})
+	sealer := seal.New(v.transit, transit.AuditIncidents)
+	v.breaches = breach.New(breach.Options{Store: entries, Seal: sealer, Sink: v.own, Leading: v.appender.Writing, Log: log, Now: now})
 	v.incidents = incident.New(incident.Options{
-		Store: entries, Seal: seal.New(v.transit, transit.AuditIncidents), Sink: v.own, Path: path,
+		Store: entries, Seal: sealer, Sink: v.own, Path: path,
 		Leading: v.appender.Writing, Log: log, Now: now,
 	})
 	v.retain = retention.New(retention.Options{
@@ -128,6 +132,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	}
 	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, v.own))
 	auditv1.RegisterVulnerabilityServiceServer(v.server, api.NewVulnerability(v.reports))
+	auditv1.RegisterBreachServiceServer(v.server, api.NewBreaches(v.breaches))
 	auditv1.RegisterIncidentServiceServer(v.server, api.NewIncidents(v.incidents))
 	auditv1.RegisterDetectionServiceServer(v.server, v.detection.api)
 	auditv1.RegisterReadingServiceServer(v.server, api.NewReading(api.ReadingOptions{
@@ -156,7 +161,7 @@ func (v *service) lead(ctx context.Context, submit func(context.Context, appende
 func (v *service) run(ctx context.Context) error {
 	defer v.close()
 	stopAppending := start(ctx, v.appender.Run)
-	stopRest := start(ctx, v.intake.RunReceipts, v.places.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.reviews.Run, v.retain.Daily, v.detection.source.Run)
+	stopRest := start(ctx, v.intake.RunReceipts, v.places.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.breaches.Run, v.reviews.Run, v.retain.Daily, v.detection.source.Run)
 	err := v.server.Serve(ctx)
 	stopAppending()
 	stopRest()

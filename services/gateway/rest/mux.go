@@ -123,6 +123,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 		recordsv1.RegisterDocumentServiceHandlerClient(ctx, a.mux, papers.client),
 		auditv1.RegisterAuditServiceHandlerClient(ctx, a.mux, auditv1.NewAuditServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		auditv1.RegisterVulnerabilityServiceHandlerClient(ctx, a.mux, auditv1.NewVulnerabilityServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
+		auditv1.RegisterBreachServiceHandlerClient(ctx, a.mux, auditv1.NewBreachServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		auditv1.RegisterIncidentServiceHandlerClient(ctx, a.mux, auditv1.NewIncidentServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		auditv1.RegisterDetectionServiceHandlerClient(ctx, a.mux, auditv1.NewDetectionServiceClient(over(accessv1.Service_SERVICE_AUDIT))),
 		auditv1.RegisterReadingServiceHandlerClient(ctx, a.mux, reading),

@@ -78,6 +78,7 @@ var services = map[accessv1.Service][]protoreflect.FileDescriptor{
 		auditv1.File_carekeep_audit_v1_reading_proto,
 		auditv1.File_carekeep_audit_v1_retention_proto,
 		auditv1.File_carekeep_audit_v1_reviews_proto,
+		auditv1.File_carekeep_audit_v1_breaches_proto,
 	},
 	accessv1.Service_SERVICE_BACKUP: {backupv1.File_carekeep_backup_v1_backup_proto},
 }

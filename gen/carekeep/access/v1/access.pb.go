@@ -823,17 +823,23 @@ const (
 	Permission_PERMISSION_VULNERABILITY_REPORTS_RESOLVE     Permission = 334
 	Permission_PERMISSION_VULNERABILITY_REPORTS_MESSAGE     Permission = 335
 	// Security incidents, from detection to their review.
-	Permission_PERMISSION_INCIDENTS_LIST   Permission = 350
-	Permission_PERMISSION_INCIDENTS_READ   Permission = 351
-	Permission_PERMISSION_INCIDENTS_OPEN   Permission = 352
-	Permission_PERMISSION_INCIDENTS_HANDLE Permission = 353
-	Permission_PERMISSION_INCIDENTS_CLOSE  Permission = 354
+	Permission_PERMISSION_INCIDENTS_LIST    Permission = 350
+	Permission_PERMISSION_INCIDENTS_READ    Permission = 351
+	Permission_PERMISSION_INCIDENTS_OPEN    Permission = 352
+	Permission_PERMISSION_INCIDENTS_HANDLE  Permission = 353
+	Permission_PERMISSION_INCIDENTS_CLOSE   Permission = 354
+	Permission_PERMISSION_BLAST_RADIUS_READ Permission = 355
+	// Breaches of unsecured patient data, and whom they have to be told.
+	Permission_PERMISSION_BREACHES_READ   Permission = 356
+	Permission_PERMISSION_BREACHES_MANAGE Permission = 357
+	// The second signature under a later day of discovery.
+	Permission_PERMISSION_BREACHES_SIGN   Permission = 358
+	Permission_PERMISSION_BREACHES_NOTIFY Permission = 359
 	// Detection.
 	Permission_PERMISSION_AUDIT_RULES_LIST Permission = 340
 	// Takes also what conditions can ask for: every field of the practice's events.
 	Permission_PERMISSION_AUDIT_RULES_TEST      Permission = 341
 	Permission_PERMISSION_AUDIT_DETECTIONS_LIST Permission = 342
-	Permission_PERMISSION_BLAST_RADIUS_READ     Permission = 355
 	// Cutting off what does harm.
 	Permission_PERMISSION_USERS_CONTAIN        Permission = 345
 	Permission_PERMISSION_BLOCKS_CREATE        Permission = 346
@@ -1024,10 +1030,14 @@ var (
 		352: "PERMISSION_INCIDENTS_OPEN",
 		353: "PERMISSION_INCIDENTS_HANDLE",
 		354: "PERMISSION_INCIDENTS_CLOSE",
+		355: "PERMISSION_BLAST_RADIUS_READ",
+		356: "PERMISSION_BREACHES_READ",
+		357: "PERMISSION_BREACHES_MANAGE",
+		358: "PERMISSION_BREACHES_SIGN",
+		359: "PERMISSION_BREACHES_NOTIFY",
 		340: "PERMISSION_AUDIT_RULES_LIST",
 		341: "PERMISSION_AUDIT_RULES_TEST",
 		342: "PERMISSION_AUDIT_DETECTIONS_LIST",
-		355: "PERMISSION_BLAST_RADIUS_READ",
 		345: "PERMISSION_USERS_CONTAIN",
 		346: "PERMISSION_BLOCKS_CREATE",
 		347: "PERMISSION_CONTAINMENTS_CREATE",
@@ -1213,10 +1223,14 @@ var (
 		"PERMISSION_INCIDENTS_OPEN":                    352,
 		"PERMISSION_INCIDENTS_HANDLE":                  353,
 		"PERMISSION_INCIDENTS_CLOSE":                   354,
+		"PERMISSION_BLAST_RADIUS_READ":                 355,
+		"PERMISSION_BREACHES_READ":                     356,
+		"PERMISSION_BREACHES_MANAGE":                   357,
+		"PERMISSION_BREACHES_SIGN":                     358,
+		"PERMISSION_BREACHES_NOTIFY":                   359,
 		"PERMISSION_AUDIT_RULES_LIST":                  340,
 		"PERMISSION_AUDIT_RULES_TEST":                  341,
 		"PERMISSION_AUDIT_DETECTIONS_LIST":             342,
-		"PERMISSION_BLAST_RADIUS_READ":                 355,
 		"PERMISSION_USERS_CONTAIN":                     345,
 		"PERMISSION_BLOCKS_CREATE":                     346,
 		"PERMISSION_CONTAINMENTS_CREATE":               347,
@@ -1625,7 +1639,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xa99\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xc1:\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1813,14 +1827,18 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x19PERMISSION_INCIDENTS_READ\x10\xdf\x02\x1a\x04\x98\xb5\x18\f\x12$\n" +
 	"\x19PERMISSION_INCIDENTS_OPEN\x10\xe0\x02\x1a\x04\x98\xb5\x18\f\x12&\n" +
 	"\x1bPERMISSION_INCIDENTS_HANDLE\x10\xe1\x02\x1a\x04\x98\xb5\x18\f\x12%\n" +
-	"\x1aPERMISSION_INCIDENTS_CLOSE\x10\xe2\x02\x1a\x04\x98\xb5\x18\f\x12&\n" +
+	"\x1aPERMISSION_INCIDENTS_CLOSE\x10\xe2\x02\x1a\x04\x98\xb5\x18\f\x12'\n" +
+	"\x1cPERMISSION_BLAST_RADIUS_READ\x10\xe3\x02\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_BREACHES_READ\x10\xe4\x02\x1a\x04\x98\xb5\x18\f\x12%\n" +
+	"\x1aPERMISSION_BREACHES_MANAGE\x10\xe5\x02\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x18PERMISSION_BREACHES_SIGN\x10\xe6\x02\x1a\x04\x98\xb5\x18\f\x12%\n" +
+	"\x1aPERMISSION_BREACHES_NOTIFY\x10\xe7\x02\x1a\x04\x98\xb5\x18\f\x12&\n" +
 	"\x1bPERMISSION_AUDIT_RULES_LIST\x10\xd4\x02\x1a\x04\x98\xb5\x18\n" +
 	"\x12&\n" +
 	"\x1bPERMISSION_AUDIT_RULES_TEST\x10\xd5\x02\x1a\x04\x98\xb5\x18\n" +
 	"\x12+\n" +
 	" PERMISSION_AUDIT_DETECTIONS_LIST\x10\xd6\x02\x1a\x04\x98\xb5\x18\n" +
-	"\x12'\n" +
-	"\x1cPERMISSION_BLAST_RADIUS_READ\x10\xe3\x02\x1a\x04\x98\xb5\x18\f\x12#\n" +
+	"\x12#\n" +
 	"\x18PERMISSION_USERS_CONTAIN\x10\xd9\x02\x1a\x04\x98\xb5\x18\f\x12#\n" +
 	"\x18PERMISSION_BLOCKS_CREATE\x10\xda\x02\x1a\x04\x98\xb5\x18\f\x12)\n" +
 	"\x1ePERMISSION_CONTAINMENTS_CREATE\x10\xdb\x02\x1a\x04\x98\xb5\x18\f\x12*\n" +

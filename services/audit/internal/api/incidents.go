@@ -73,19 +73,11 @@ func (s *IncidentService) ListIncidents(ctx context.Context, r *auditv1.ListInci
 	if err != nil {
 		return nil, err
 	}
-	size := int(r.GetPageSize())
-	if size == 0 {
-		size = incidentPage
-	}
-	list, next, err := s.incidents.List(ctx, own, lastID(r.GetPageToken()), r.GetOpenOnly(), size)
+	list, next, err := s.incidents.List(ctx, own, lastID(r.GetPageToken()), r.GetOpenOnly(), sizeOr(r.GetPageSize(), incidentPage))
 	if err != nil {
 		return nil, err
 	}
-	out := &auditv1.ListIncidentsResponse{Incidents: list}
-	if next != uuid.Nil {
-		out.NextPageToken = next.String()
-	}
-	return out, nil
+	return &auditv1.ListIncidentsResponse{Incidents: list, NextPageToken: token(next)}, nil
 }
 
 // GetIncident implements the RPC.

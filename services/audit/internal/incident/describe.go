@@ -17,7 +17,7 @@ func (x *Incidents) Get(ctx context.Context, practice, id uuid.UUID) (*auditv1.I
 	if err != nil {
 		return nil, err
 	}
-	texts, err := x.texts(ctx, s.rows)
+	texts, err := x.register.Texts(ctx, s.rows)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (x *Incidents) page(ctx context.Context, found [][]store.Step, openOnly boo
 		}
 		taken, titles = append(taken, s), append(titles, rows[0])
 	}
-	texts, err := x.texts(ctx, titles)
+	texts, err := x.register.Texts(ctx, titles)
 	if err != nil {
 		return nil, uuid.Nil, err
 	}

@@ -2,19 +2,17 @@ package incident
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/evidence"
+	"github.com/carekeep/carekeep/services/audit/internal/register"
 	"github.com/carekeep/carekeep/services/audit/internal/seal"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 )
@@ -33,18 +31,24 @@ type Options struct {
 }
 
 // Incidents is the register of incidents. Safe for concurrent use.
-type Incidents struct{ Options }
+type Incidents struct {
+	Options
+	register *register.Register
+}
 
 // New returns the register; Run sweeps its clocks.
-func New(o Options) *Incidents { return &Incidents{o} }
+func New(o Options) *Incidents {
+	return &Incidents{o, &register.Register{
+		Store: o.Store, Table: store.Incidents, Seal: o.Seal, Sink: o.Sink, Collection: collection, Job: "jobs/SweepIncidents", Now: o.Now,
+	}}
+}
 
-// attempts is how often a change looks again when somebody else was faster.
-const attempts = 5
+const collection = "incidents/"
 
 var errNotFound = errs.New(errs.KindNotFound, "INCIDENT_NOT_FOUND", "no such incident")
 
 // Name is the resource name of an incident.
-func Name(id uuid.UUID) string { return "incidents/" + id.String() }
+func Name(id uuid.UUID) string { return collection + id.String() }
 
 // subject is an incident with its rows.
 type subject struct {
@@ -55,7 +59,7 @@ type subject struct {
 }
 
 func (x *Incidents) load(ctx context.Context, practice, id uuid.UUID) (*subject, error) {
-	rows, err := x.Store.Steps(ctx, store.Incidents, practice, id)
+	rows, err := x.register.Load(ctx, practice, id)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +94,7 @@ func (x *Incidents) Open(ctx context.Context, practice uuid.UUID, steps ...Step)
 
 // Change adds a step to an incident, if it may come now.
 func (x *Incidents) Change(ctx context.Context, practice, id uuid.UUID, step Step) error {
-	for range attempts {
+	for range register.Attempts {
 		s, err := x.load(ctx, practice, id)
 		if err != nil {
 			return err
@@ -102,72 +106,22 @@ func (x *Incidents) Change(ctx context.Context, practice, id uuid.UUID, step Ste
 	return errs.New(errs.KindConflict, "INCIDENT_BUSY", "others are working on the incident; try again")
 }
 
-// add checks, seals and stores steps after those that are there.
+// add checks steps and stores them after those that are there.
 func (x *Incidents) add(ctx context.Context, s *subject, steps []Step) error {
-	rows := make([]store.Step, len(steps))
-	texts := make([]seal.Value, len(steps))
+	rows := make([]register.Step, len(steps))
 	for n, step := range steps {
 		if err := s.state.Apply(step); err != nil {
 			return err
 		}
-		facts, err := json.Marshal(step.Facts)
-		if err != nil {
-			return fmt.Errorf("encode step: %w", err)
-		}
-		rows[n] = store.Step{
-			Subject: s.id, Version: int32(len(s.rows) + n + 1), ID: uuid.Must(uuid.NewV7()), Practice: s.practice, //nolint:gosec // bounded by mostSteps
-			Kind: int16(step.Kind), User: step.User, Time: step.Time, Facts: facts,
-		}
-		texts[n] = seal.Value{Place: place(rows[n]), Plain: []byte(step.Text)}
+		rows[n] = register.Step{Kind: int16(step.Kind), User: step.User, Time: step.Time, Facts: step.Facts, Text: step.Text} //nolint:gosec // an enum of ours
 	}
-	sealed, err := x.Seal.Seal(ctx, texts)
-	if err != nil {
-		return err
-	}
-	for n := range rows {
-		rows[n].Sealed = sealed[n]
-	}
-	return x.Store.AddSteps(ctx, store.Incidents, rows, func(b *pgx.Batch) {
+	return x.register.Add(ctx, s.practice, s.id, len(s.rows), rows, func(b *pgx.Batch) {
 		for _, step := range steps {
 			if step.Kind == auditv1.IncidentStep_KIND_EVIDENCE_ATTACHED {
 				store.QueueEvidence(b, s.id, s.practice, store.Range{From: step.From, To: step.To})
 			}
 		}
-	}, func(ctx context.Context) error { return x.record(ctx, s, steps) })
-}
-
-// record makes the change's event durable: the RPC's own, or one of the sweep.
-func (x *Incidents) record(ctx context.Context, s *subject, steps []Step) error {
-	recorder := evidence.From(ctx)
-	if steps[0].User == uuid.Nil {
-		recorder = evidence.New(accessv1.Service_SERVICE_AUDIT, sweepMethod, accessv1.Action_ACTION_INCIDENT_CHANGE, x.Now).For(s.practice)
-	}
-	event := recorder.Event(evidence.Resource(Name(s.id), int64(len(s.rows)+len(steps))))
-	if err := x.Sink.Record(ctx, event); err != nil {
-		return err
-	}
-	recorder.Committed([]*auditv1.Event{event})
-	return nil
-}
-
-// place binds a sealed text to its incident and step.
-func place(row store.Step) []byte { return append(row.Subject[:], row.ID[:]...) }
-
-// texts opens what people wrote in steps of several incidents, by one call of transit.
-func (x *Incidents) texts(ctx context.Context, rows []store.Step) ([]string, error) {
-	sealed := make([]seal.Sealed, len(rows))
-	for n, row := range rows {
-		sealed[n] = seal.Sealed{Place: place(row), Text: row.Sealed}
-	}
-	plain, err := x.Seal.Open(ctx, sealed)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]string, len(plain))
-	for n := range plain {
-		out[n] = string(plain[n])
-	}
-	return out, nil
+	})
 }
 
 // Holds says whether entries can be evidence: at least one of them is the practice's.

@@ -162,12 +162,12 @@ func open(items []Item) (n int) {
 
 // day reads a date of a request or step.
 func day(text string) (calendar.Day, error) {
-	at, err := time.Parse(time.DateOnly, text)
+	at, err := calendar.ParseDay(text)
 	if err != nil {
 		return 0, errs.New(errs.KindInvalid, "REQUEST_INVALID", "the request is not valid").
 			WithField("due_date", "must be a day of the calendar, as 2027-01-31")
 	}
-	return calendar.DayOf(at, time.UTC), nil
+	return at, nil
 }
 
 func decode(raw []byte) (f Facts, err error) {

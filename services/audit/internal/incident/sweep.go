@@ -10,10 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
-	"github.com/carekeep/carekeep/libs/evidence"
 	"github.com/carekeep/carekeep/libs/telemetry"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 )
@@ -29,7 +27,6 @@ const (
 )
 
 const (
-	sweepMethod = "jobs/SweepIncidents"
 	// sweepEvery is how late a missed clock may be seen.
 	sweepEvery = 15 * time.Second
 	// unloggedFor is how far back a sweep looks for notices whose entry was lost by a crash between the two.
@@ -86,7 +83,7 @@ func (x *Incidents) Sweep(ctx context.Context) error {
 	if err := x.openFromAlerts(ctx, open); err != nil {
 		return err
 	}
-	return x.log(ctx)
+	return x.register.Log(ctx, x.Now().Add(-unloggedFor))
 }
 
 // due lists what has to be told about an incident by now.
@@ -118,21 +115,6 @@ func (x *Incidents) due(s *subject, now time.Time) []store.Notice {
 		}
 	}
 	return out
-}
-
-// log records the notices that the log does not hold yet. The entry has the notice's id, which the log takes once.
-func (x *Incidents) log(ctx context.Context) error {
-	missing, err := x.Store.Unlogged(ctx, x.Now().Add(-unloggedFor))
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	events := make([]*auditv1.Event, len(missing))
-	for n, notice := range missing {
-		recorder := evidence.New(accessv1.Service_SERVICE_AUDIT, sweepMethod, accessv1.Action_ACTION_INCIDENT_CHANGE, x.Now).For(notice.Practice)
-		events[n] = recorder.Event(evidence.Resource(notice.Subject, 0), evidence.Reason(notice.Reason), evidence.Risk(auditv1.Risk(notice.Risk)))
-		events[n].EventId = notice.ID.String()
-	}
-	return x.Sink.Record(ctx, events...)
 }
 
 // source is what opens an incident by itself. There is one open incident for each.

@@ -82,7 +82,7 @@ func (s *Store) Subjects(ctx context.Context, r Register, practice, before uuid.
 // record makes their event durable when nothing but the commit is left, so that the log may say too much and
 // never too little. It fails with ErrStepTaken where somebody was faster.
 func (s *Store) AddSteps(ctx context.Context, r Register, steps []Step, with func(*pgx.Batch), record func(context.Context) error) error {
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err := s.change(ctx, "add steps", func(tx pgx.Tx) error {
 		b := asPractice(steps[0].Practice)
 		for _, step := range steps {
 			b.Queue("INSERT INTO "+r.table+" ("+stepColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -99,10 +99,16 @@ func (s *Store) AddSteps(ctx context.Context, r Register, steps []Step, with fun
 	if pgErr := new(pgconn.PgError); errors.As(err, &pgErr) && pgErr.Code == "23505" && pgErr.TableName == r.table {
 		return ErrStepTaken
 	}
+	return err
+}
+
+// change runs a transaction. An error that clients may see is not the database's and stays what it is.
+func (s *Store) change(ctx context.Context, what string, do func(pgx.Tx) error) error {
+	err := pgx.BeginFunc(ctx, s.pool, do)
 	if errs.ReasonOf(err) != "" {
-		return err // of record, and no database's
+		return err
 	}
-	return failed("add steps", err)
+	return failed(what, err)
 }
 
 // Subject is a subject of a register, of whatever practice.

@@ -137,6 +137,10 @@ var incidents = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_INCIDENTS_HANDLE,
 	accessv1.Permission_PERMISSION_INCIDENTS_CLOSE,
 	accessv1.Permission_PERMISSION_BLAST_RADIUS_READ,
+	accessv1.Permission_PERMISSION_BREACHES_READ,
+	accessv1.Permission_PERMISSION_BREACHES_MANAGE,
+	accessv1.Permission_PERMISSION_BREACHES_SIGN,
+	accessv1.Permission_PERMISSION_BREACHES_NOTIFY,
 }
 
 // containing cuts off what does harm, for the whole installation.
