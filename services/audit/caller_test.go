@@ -61,6 +61,7 @@ var everything = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_AUDIT_ALERTS_LIST, accessv1.Permission_PERMISSION_AUDIT_RULES_LIST,
 	accessv1.Permission_PERMISSION_AUDIT_RULES_TEST, accessv1.Permission_PERMISSION_AUDIT_DETECTIONS_LIST,
 	accessv1.Permission_PERMISSION_AUDIT_REVIEWS_PERFORM, accessv1.Permission_PERMISSION_AUDIT_REVIEWS_LIST,
+	accessv1.Permission_PERMISSION_AUDIT_ACCESS_REPORTS_READ,
 }
 
 // client connects to a replica as the gateway does.

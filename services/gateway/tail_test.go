@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -19,7 +20,12 @@ type tailServer = grpc.ServerStreamingServer[auditv1.TailEntriesResponse]
 // readingHandlers are those of audit's ReadingService.
 type readingHandlers struct {
 	auditv1.UnimplementedReadingServiceServer
-	tail func(*auditv1.TailEntriesRequest, tailServer) error
+	tail   func(*auditv1.TailEntriesRequest, tailServer) error
+	search func(*auditv1.SearchAuditEventsRequest) (*auditv1.SearchAuditEventsResponse, error)
+}
+
+func (h *readingHandlers) SearchAuditEvents(_ context.Context, r *auditv1.SearchAuditEventsRequest) (*auditv1.SearchAuditEventsResponse, error) {
+	return h.search(r)
 }
 
 func (h *readingHandlers) TailEntries(r *auditv1.TailEntriesRequest, stream tailServer) error {
@@ -144,4 +150,36 @@ func TestATailThatIsCutSaysWhy(t *testing.T) {
 		}
 		require.Equal(t, "EOF", next())
 	}
+}
+
+// The log answers FHIR searches of AuditEvent below the path of records' FHIR API.
+func TestDH34_AuditEventSearchesGoToTheLog(t *testing.T) {
+	s := newSuite(t)
+	var asked string
+	s.reading.search = func(r *auditv1.SearchAuditEventsRequest) (*auditv1.SearchAuditEventsResponse, error) {
+		asked = r.GetParameters()
+		return &auditv1.SearchAuditEventsResponse{Bundle: `{"resourceType":"Bundle"}`}, nil
+	}
+	const form, path = "application/x-www-form-urlencoded", "/fhir/R4/AuditEvent/_search"
+	got := s.call(http.MethodPost, path, "patient=x&_count=2", "Content-Type", form)
+	require.Equal(t, http.StatusOK, got.status, "%s", got.body)
+	require.Equal(t, "application/fhir+json; charset=utf-8", got.header.Get("Content-Type"))
+	require.Equal(t, `{"resourceType":"Bundle"}`, string(got.body))
+	require.Equal(t, "patient=x&_count=2", asked)
+	require.NotContains(t, s.logs.String(), "patient=x")
+
+	outcomeOf := func(want int, reason string, got answer) {
+		t.Helper()
+		require.Equal(t, want, got.status, "%s", got.body)
+		require.Contains(t, string(got.body), `"OperationOutcome"`)
+		require.Contains(t, string(got.body), reason)
+	}
+	outcomeOf(http.StatusUnauthorized, "SESSION_MISSING", s.call(http.MethodPost, path, "patient=x", "Content-Type", form, "Authorization", ""))
+	outcomeOf(http.StatusUnsupportedMediaType, "BODY_TYPE_UNSUPPORTED", s.call(http.MethodPost, path, "{}"))
+	outcomeOf(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", s.call(http.MethodGet, "/fhir/R4/AuditEvent?patient=x", ""))
+	outcomeOf(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", s.call(http.MethodGet, "/fhir/R4/AuditEvent/1", ""))
+	s.reading.search = func(*auditv1.SearchAuditEventsRequest) (*auditv1.SearchAuditEventsResponse, error) {
+		return nil, errs.New(errs.KindInvalid, "SEARCH_PARAMETER_INVALID", "the search is not taken").WithField("entity", "unknown")
+	}
+	outcomeOf(http.StatusBadRequest, "SEARCH_PARAMETER_INVALID", s.call(http.MethodPost, path, "entity=x", "Content-Type", form))
 }

@@ -31,6 +31,7 @@ type API struct {
 	origins origins
 	probes  *probes
 	fhir    *passage
+	events  *auditEvents
 	log     *publicLog
 }
 
@@ -101,6 +102,7 @@ func (a *API) register(conns map[accessv1.Service]grpc.ClientConnInterface) erro
 	papers := &documents{client: recordsv1.NewDocumentServiceClient(over(accessv1.Service_SERVICE_RECORDS)), stall: a.limits.Stall()}
 	messages := authv1.NewMessageServiceClient(over(accessv1.Service_SERVICE_AUTH))
 	reading := auditv1.NewReadingServiceClient(over(accessv1.Service_SERVICE_AUDIT))
+	a.events = &auditEvents{a.fhir, reading}
 	live := &tails{reading: reading, admit: &admitted{service: accessv1.Service_SERVICE_AUDIT, auth: auth}, stall: a.limits.Stall(), check: a.limits.Check()}
 	return errors.Join(
 		authv1.RegisterAuthServiceHandlerClient(ctx, a.mux, authv1.NewAuthServiceClient(over(accessv1.Service_SERVICE_AUTH))),
@@ -152,6 +154,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if isFHIR(r.URL.Path) {
+		if r.URL.Path == auditEventPath || strings.HasPrefix(r.URL.Path, auditEventPath+"/") {
+			a.events.serve(w, r, a.take(r))
+			return
+		}
 		a.fhir.serve(w, r, a.take(r))
 		return
 	}

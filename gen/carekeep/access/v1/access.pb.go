@@ -846,6 +846,8 @@ const (
 	Permission_PERMISSION_CONTAINMENTS_CREATE  Permission = 347
 	Permission_PERMISSION_CONTAINMENTS_RELEASE Permission = 348
 	Permission_PERMISSION_CONTAINMENTS_LIST    Permission = 349
+	// What was done with a patient's chart, and by whom.
+	Permission_PERMISSION_AUDIT_ACCESS_REPORTS_READ Permission = 360
 	// The regular review of the log.
 	Permission_PERMISSION_AUDIT_REVIEWS_PERFORM Permission = 361
 	Permission_PERMISSION_AUDIT_REVIEWS_LIST    Permission = 362
@@ -1043,6 +1045,7 @@ var (
 		347: "PERMISSION_CONTAINMENTS_CREATE",
 		348: "PERMISSION_CONTAINMENTS_RELEASE",
 		349: "PERMISSION_CONTAINMENTS_LIST",
+		360: "PERMISSION_AUDIT_ACCESS_REPORTS_READ",
 		361: "PERMISSION_AUDIT_REVIEWS_PERFORM",
 		362: "PERMISSION_AUDIT_REVIEWS_LIST",
 	}
@@ -1236,6 +1239,7 @@ var (
 		"PERMISSION_CONTAINMENTS_CREATE":               347,
 		"PERMISSION_CONTAINMENTS_RELEASE":              348,
 		"PERMISSION_CONTAINMENTS_LIST":                 349,
+		"PERMISSION_AUDIT_ACCESS_REPORTS_READ":         360,
 		"PERMISSION_AUDIT_REVIEWS_PERFORM":             361,
 		"PERMISSION_AUDIT_REVIEWS_LIST":                362,
 	}
@@ -1639,7 +1643,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xc1:\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xf2:\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1843,7 +1847,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x18PERMISSION_BLOCKS_CREATE\x10\xda\x02\x1a\x04\x98\xb5\x18\f\x12)\n" +
 	"\x1ePERMISSION_CONTAINMENTS_CREATE\x10\xdb\x02\x1a\x04\x98\xb5\x18\f\x12*\n" +
 	"\x1fPERMISSION_CONTAINMENTS_RELEASE\x10\xdc\x02\x1a\x04\x98\xb5\x18\f\x12'\n" +
-	"\x1cPERMISSION_CONTAINMENTS_LIST\x10\xdd\x02\x1a\x04\x98\xb5\x18\f\x12+\n" +
+	"\x1cPERMISSION_CONTAINMENTS_LIST\x10\xdd\x02\x1a\x04\x98\xb5\x18\f\x12/\n" +
+	"$PERMISSION_AUDIT_ACCESS_REPORTS_READ\x10\xe8\x02\x1a\x04\x98\xb5\x18\f\x12+\n" +
 	" PERMISSION_AUDIT_REVIEWS_PERFORM\x10\xe9\x02\x1a\x04\x98\xb5\x18\f\x12(\n" +
 	"\x1dPERMISSION_AUDIT_REVIEWS_LIST\x10\xea\x02\x1a\x04\x98\xb5\x18\f:N\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2\x18.carekeep.access.v1.RuleR\x04rule:T\n" +

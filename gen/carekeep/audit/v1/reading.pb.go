@@ -12,6 +12,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -462,11 +463,251 @@ func (x *ExportEventsResponse) GetDone() bool {
 	return false
 }
 
+type GetAccessReportRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	PatientId string                 `protobuf:"bytes,1,opt,name=patient_id,json=patientId,proto3" json:"patient_id,omitempty"`
+	FromTime  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	ToTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	// Whether each proof holds the event that it is of, so that the report can be verified in
+	// full offline; takes PERMISSION_AUDIT_ADDRESSES_READ. Without it a proof is of a commitment.
+	IncludeEvents bool `protobuf:"varint,4,opt,name=include_events,json=includeEvents,proto3" json:"include_events,omitempty"`
+	// At most 200; 0 means 100.
+	PageSize      int32  `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAccessReportRequest) Reset() {
+	*x = GetAccessReportRequest{}
+	mi := &file_carekeep_audit_v1_reading_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAccessReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAccessReportRequest) ProtoMessage() {}
+
+func (x *GetAccessReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_reading_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAccessReportRequest.ProtoReflect.Descriptor instead.
+func (*GetAccessReportRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_reading_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetAccessReportRequest) GetPatientId() string {
+	if x != nil {
+		return x.PatientId
+	}
+	return ""
+}
+
+func (x *GetAccessReportRequest) GetFromTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FromTime
+	}
+	return nil
+}
+
+func (x *GetAccessReportRequest) GetToTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ToTime
+	}
+	return nil
+}
+
+func (x *GetAccessReportRequest) GetIncludeEvents() bool {
+	if x != nil {
+		return x.IncludeEvents
+	}
+	return false
+}
+
+func (x *GetAccessReportRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetAccessReportRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type AccessReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Bundle as JSON.
+	Bundle        string `protobuf:"bytes,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The key to verify the checkpoint in the bundle with; pin it from where you trust.
+	VerifierKey   string `protobuf:"bytes,3,opt,name=verifier_key,json=verifierKey,proto3" json:"verifier_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessReport) Reset() {
+	*x = AccessReport{}
+	mi := &file_carekeep_audit_v1_reading_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessReport) ProtoMessage() {}
+
+func (x *AccessReport) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_reading_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessReport.ProtoReflect.Descriptor instead.
+func (*AccessReport) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_reading_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AccessReport) GetBundle() string {
+	if x != nil {
+		return x.Bundle
+	}
+	return ""
+}
+
+func (x *AccessReport) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *AccessReport) GetVerifierKey() string {
+	if x != nil {
+		return x.VerifierKey
+	}
+	return ""
+}
+
+type SearchAuditEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The parameters as a form: patient, date (with eq, ge, gt, le, lt), agent, action, outcome,
+	// _count and _cursor. Any other is refused by name.
+	Parameters    string `protobuf:"bytes,1,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchAuditEventsRequest) Reset() {
+	*x = SearchAuditEventsRequest{}
+	mi := &file_carekeep_audit_v1_reading_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchAuditEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchAuditEventsRequest) ProtoMessage() {}
+
+func (x *SearchAuditEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_reading_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchAuditEventsRequest.ProtoReflect.Descriptor instead.
+func (*SearchAuditEventsRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_reading_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SearchAuditEventsRequest) GetParameters() string {
+	if x != nil {
+		return x.Parameters
+	}
+	return ""
+}
+
+type SearchAuditEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A searchset Bundle as JSON.
+	Bundle        string `protobuf:"bytes,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchAuditEventsResponse) Reset() {
+	*x = SearchAuditEventsResponse{}
+	mi := &file_carekeep_audit_v1_reading_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchAuditEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchAuditEventsResponse) ProtoMessage() {}
+
+func (x *SearchAuditEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_reading_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchAuditEventsResponse.ProtoReflect.Descriptor instead.
+func (*SearchAuditEventsResponse) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_reading_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SearchAuditEventsResponse) GetBundle() string {
+	if x != nil {
+		return x.Bundle
+	}
+	return ""
+}
+
 var File_carekeep_audit_v1_reading_proto protoreflect.FileDescriptor
 
 const file_carekeep_audit_v1_reading_proto_rawDesc = "" +
 	"\n" +
-	"\x1fcarekeep/audit/v1/reading.proto\x12\x11carekeep.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1dcarekeep/audit/v1/audit.proto\x1a\x1dcarekeep/audit/v1/event.proto\x1a\x1cgoogle/api/annotations.proto\"\xb4\x04\n" +
+	"\x1fcarekeep/audit/v1/reading.proto\x12\x11carekeep.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1dcarekeep/audit/v1/audit.proto\x1a\x1dcarekeep/audit/v1/event.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x04\n" +
 	"\x12TailEntriesRequest\x12'\n" +
 	"\bfrom_seq\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\afromSeq\x88\x01\x01\x12*\n" +
 	"\n" +
@@ -506,16 +747,38 @@ const file_carekeep_audit_v1_reading_proto_rawDesc = "" +
 	"\x14ExportEventsResponse\x12\x14\n" +
 	"\x05lines\x18\x01 \x03(\tR\x05lines\x12\x19\n" +
 	"\bnext_seq\x18\x02 \x01(\x03R\anextSeq\x12\x12\n" +
-	"\x04done\x18\x03 \x01(\bR\x04done*\x86\x01\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"\xa8\x02\n" +
+	"\x16GetAccessReportRequest\x12'\n" +
+	"\n" +
+	"patient_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tpatientId\x127\n" +
+	"\tfrom_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfromTime\x123\n" +
+	"\ato_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\x12%\n" +
+	"\x0einclude_events\x18\x04 \x01(\bR\rincludeEvents\x12'\n" +
+	"\tpage_size\x18\x05 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xc8\x01(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"q\n" +
+	"\fAccessReport\x12\x16\n" +
+	"\x06bundle\x18\x01 \x01(\tR\x06bundle\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12!\n" +
+	"\fverifier_key\x18\x03 \x01(\tR\vverifierKey\"D\n" +
+	"\x18SearchAuditEventsRequest\x12(\n" +
+	"\n" +
+	"parameters\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\n" +
+	"parameters\"3\n" +
+	"\x19SearchAuditEventsResponse\x12\x16\n" +
+	"\x06bundle\x18\x01 \x01(\tR\x06bundle*\x86\x01\n" +
 	"\vEventFormat\x12\x1c\n" +
 	"\x18EVENT_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10EVENT_FORMAT_CEF\x10\x01\x12\x15\n" +
 	"\x11EVENT_FORMAT_OCSF\x10\x02\x12\x15\n" +
 	"\x11EVENT_FORMAT_JSON\x10\x03\x12\x15\n" +
-	"\x11EVENT_FORMAT_LINE\x10\x042\xbb\x02\n" +
+	"\x11EVENT_FORMAT_LINE\x10\x042\xd4\x04\n" +
 	"\x0eReadingService\x12\x8f\x01\n" +
 	"\vTailEntries\x12%.carekeep.audit.v1.TailEntriesRequest\x1a&.carekeep.audit.v1.TailEntriesResponse\"/\x8a\xb5\x18\r\bx\x12\x02\x01\x06\x18\x02(\x028\x90\x1c\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/audit/entries:tail0\x01\x12\x96\x01\n" +
-	"\fExportEvents\x12&.carekeep.audit.v1.ExportEventsRequest\x1a'.carekeep.audit.v1.ExportEventsResponse\"3\x8a\xb5\x18\r\b}\x12\x02\x01\x06\x18\x02(\b8\x90\x1c\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/audit/events:export0\x01B<Z:github.com/carekeep/carekeep/gen/carekeep/audit/v1;auditv1b\x06proto3"
+	"\fExportEvents\x12&.carekeep.audit.v1.ExportEventsRequest\x1a'.carekeep.audit.v1.ExportEventsResponse\"3\x8a\xb5\x18\r\b}\x12\x02\x01\x06\x18\x02(\b8\x90\x1c\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/audit/events:export0\x01\x12\x97\x01\n" +
+	"\x0fGetAccessReport\x12).carekeep.audit.v1.GetAccessReportRequest\x1a\x1f.carekeep.audit.v1.AccessReport\"8\x8a\xb5\x18\r\b\xe8\x02\x12\x02\x01\x06\x18\x02(\x018<\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/v1/audit/accessReports:read\x12}\n" +
+	"\x11SearchAuditEvents\x12+.carekeep.audit.v1.SearchAuditEventsRequest\x1a,.carekeep.audit.v1.SearchAuditEventsResponse\"\r\x8a\xb5\x18\t\bx\x12\x01\x01\x18\x02(\x03B<Z:github.com/carekeep/carekeep/gen/carekeep/audit/v1;auditv1b\x06proto3"
 
 var (
 	file_carekeep_audit_v1_reading_proto_rawDescOnce sync.Once
@@ -530,39 +793,50 @@ func file_carekeep_audit_v1_reading_proto_rawDescGZIP() []byte {
 }
 
 var file_carekeep_audit_v1_reading_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_carekeep_audit_v1_reading_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_carekeep_audit_v1_reading_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_carekeep_audit_v1_reading_proto_goTypes = []any{
-	(EventFormat)(0),             // 0: carekeep.audit.v1.EventFormat
-	(*TailEntriesRequest)(nil),   // 1: carekeep.audit.v1.TailEntriesRequest
-	(*TailEntriesResponse)(nil),  // 2: carekeep.audit.v1.TailEntriesResponse
-	(*ExportEventsRequest)(nil),  // 3: carekeep.audit.v1.ExportEventsRequest
-	(*ExportEventsResponse)(nil), // 4: carekeep.audit.v1.ExportEventsResponse
-	(v1.Action)(0),               // 5: carekeep.access.v1.Action
-	(Outcome)(0),                 // 6: carekeep.audit.v1.Outcome
-	(Risk)(0),                    // 7: carekeep.audit.v1.Risk
-	(v1.Service)(0),              // 8: carekeep.access.v1.Service
-	(*Entry)(nil),                // 9: carekeep.audit.v1.Entry
+	(EventFormat)(0),                  // 0: carekeep.audit.v1.EventFormat
+	(*TailEntriesRequest)(nil),        // 1: carekeep.audit.v1.TailEntriesRequest
+	(*TailEntriesResponse)(nil),       // 2: carekeep.audit.v1.TailEntriesResponse
+	(*ExportEventsRequest)(nil),       // 3: carekeep.audit.v1.ExportEventsRequest
+	(*ExportEventsResponse)(nil),      // 4: carekeep.audit.v1.ExportEventsResponse
+	(*GetAccessReportRequest)(nil),    // 5: carekeep.audit.v1.GetAccessReportRequest
+	(*AccessReport)(nil),              // 6: carekeep.audit.v1.AccessReport
+	(*SearchAuditEventsRequest)(nil),  // 7: carekeep.audit.v1.SearchAuditEventsRequest
+	(*SearchAuditEventsResponse)(nil), // 8: carekeep.audit.v1.SearchAuditEventsResponse
+	(v1.Action)(0),                    // 9: carekeep.access.v1.Action
+	(Outcome)(0),                      // 10: carekeep.audit.v1.Outcome
+	(Risk)(0),                         // 11: carekeep.audit.v1.Risk
+	(v1.Service)(0),                   // 12: carekeep.access.v1.Service
+	(*Entry)(nil),                     // 13: carekeep.audit.v1.Entry
+	(*timestamppb.Timestamp)(nil),     // 14: google.protobuf.Timestamp
 }
 var file_carekeep_audit_v1_reading_proto_depIdxs = []int32{
-	5,  // 0: carekeep.audit.v1.TailEntriesRequest.action:type_name -> carekeep.access.v1.Action
-	6,  // 1: carekeep.audit.v1.TailEntriesRequest.outcome:type_name -> carekeep.audit.v1.Outcome
-	7,  // 2: carekeep.audit.v1.TailEntriesRequest.min_risk:type_name -> carekeep.audit.v1.Risk
-	8,  // 3: carekeep.audit.v1.TailEntriesRequest.service:type_name -> carekeep.access.v1.Service
-	9,  // 4: carekeep.audit.v1.TailEntriesResponse.entry:type_name -> carekeep.audit.v1.Entry
+	9,  // 0: carekeep.audit.v1.TailEntriesRequest.action:type_name -> carekeep.access.v1.Action
+	10, // 1: carekeep.audit.v1.TailEntriesRequest.outcome:type_name -> carekeep.audit.v1.Outcome
+	11, // 2: carekeep.audit.v1.TailEntriesRequest.min_risk:type_name -> carekeep.audit.v1.Risk
+	12, // 3: carekeep.audit.v1.TailEntriesRequest.service:type_name -> carekeep.access.v1.Service
+	13, // 4: carekeep.audit.v1.TailEntriesResponse.entry:type_name -> carekeep.audit.v1.Entry
 	0,  // 5: carekeep.audit.v1.ExportEventsRequest.format:type_name -> carekeep.audit.v1.EventFormat
-	5,  // 6: carekeep.audit.v1.ExportEventsRequest.action:type_name -> carekeep.access.v1.Action
-	6,  // 7: carekeep.audit.v1.ExportEventsRequest.outcome:type_name -> carekeep.audit.v1.Outcome
-	7,  // 8: carekeep.audit.v1.ExportEventsRequest.min_risk:type_name -> carekeep.audit.v1.Risk
-	8,  // 9: carekeep.audit.v1.ExportEventsRequest.service:type_name -> carekeep.access.v1.Service
-	1,  // 10: carekeep.audit.v1.ReadingService.TailEntries:input_type -> carekeep.audit.v1.TailEntriesRequest
-	3,  // 11: carekeep.audit.v1.ReadingService.ExportEvents:input_type -> carekeep.audit.v1.ExportEventsRequest
-	2,  // 12: carekeep.audit.v1.ReadingService.TailEntries:output_type -> carekeep.audit.v1.TailEntriesResponse
-	4,  // 13: carekeep.audit.v1.ReadingService.ExportEvents:output_type -> carekeep.audit.v1.ExportEventsResponse
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	9,  // 6: carekeep.audit.v1.ExportEventsRequest.action:type_name -> carekeep.access.v1.Action
+	10, // 7: carekeep.audit.v1.ExportEventsRequest.outcome:type_name -> carekeep.audit.v1.Outcome
+	11, // 8: carekeep.audit.v1.ExportEventsRequest.min_risk:type_name -> carekeep.audit.v1.Risk
+	12, // 9: carekeep.audit.v1.ExportEventsRequest.service:type_name -> carekeep.access.v1.Service
+	14, // 10: carekeep.audit.v1.GetAccessReportRequest.from_time:type_name -> google.protobuf.Timestamp
+	14, // 11: carekeep.audit.v1.GetAccessReportRequest.to_time:type_name -> google.protobuf.Timestamp
+	1,  // 12: carekeep.audit.v1.ReadingService.TailEntries:input_type -> carekeep.audit.v1.TailEntriesRequest
+	3,  // 13: carekeep.audit.v1.ReadingService.ExportEvents:input_type -> carekeep.audit.v1.ExportEventsRequest
+	5,  // 14: carekeep.audit.v1.ReadingService.GetAccessReport:input_type -> carekeep.audit.v1.GetAccessReportRequest
+	7,  // 15: carekeep.audit.v1.ReadingService.SearchAuditEvents:input_type -> carekeep.audit.v1.SearchAuditEventsRequest
+	2,  // 16: carekeep.audit.v1.ReadingService.TailEntries:output_type -> carekeep.audit.v1.TailEntriesResponse
+	4,  // 17: carekeep.audit.v1.ReadingService.ExportEvents:output_type -> carekeep.audit.v1.ExportEventsResponse
+	6,  // 18: carekeep.audit.v1.ReadingService.GetAccessReport:output_type -> carekeep.audit.v1.AccessReport
+	8,  // 19: carekeep.audit.v1.ReadingService.SearchAuditEvents:output_type -> carekeep.audit.v1.SearchAuditEventsResponse
+	16, // [16:20] is the sub-list for method output_type
+	12, // [12:16] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_audit_v1_reading_proto_init() }
@@ -579,7 +853,7 @@ func file_carekeep_audit_v1_reading_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_audit_v1_reading_proto_rawDesc), len(file_carekeep_audit_v1_reading_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,8 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ReadingService_TailEntries_FullMethodName  = "/carekeep.audit.v1.ReadingService/TailEntries"
-	ReadingService_ExportEvents_FullMethodName = "/carekeep.audit.v1.ReadingService/ExportEvents"
+	ReadingService_TailEntries_FullMethodName       = "/carekeep.audit.v1.ReadingService/TailEntries"
+	ReadingService_ExportEvents_FullMethodName      = "/carekeep.audit.v1.ReadingService/ExportEvents"
+	ReadingService_GetAccessReport_FullMethodName   = "/carekeep.audit.v1.ReadingService/GetAccessReport"
+	ReadingService_SearchAuditEvents_FullMethodName = "/carekeep.audit.v1.ReadingService/SearchAuditEvents"
 )
 
 // ReadingServiceClient is the client API for ReadingService service.
@@ -38,6 +40,12 @@ type ReadingServiceClient interface {
 	// Streams the entries of the caller's practice up to the newest, oldest first, one line each
 	// in a form that a SIEM takes. The next export goes on from the last next_seq.
 	ExportEvents(ctx context.Context, in *ExportEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportEventsResponse], error)
+	// Accounts for who opened a patient's chart, and for all that was done with it: a FHIR R4
+	// Bundle of AuditEvent resources after IHE BALP, newest first, each with a proof that it is in
+	// the log, and the signed checkpoint that the proofs go with.
+	GetAccessReport(ctx context.Context, in *GetAccessReportRequest, opts ...grpc.CallOption) (*AccessReport, error)
+	// Searches AuditEvent resources: POST /fhir/R4/AuditEvent/_search, which the gateway passes on.
+	SearchAuditEvents(ctx context.Context, in *SearchAuditEventsRequest, opts ...grpc.CallOption) (*SearchAuditEventsResponse, error)
 }
 
 type readingServiceClient struct {
@@ -86,6 +94,26 @@ func (c *readingServiceClient) ExportEvents(ctx context.Context, in *ExportEvent
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ReadingService_ExportEventsClient = grpc.ServerStreamingClient[ExportEventsResponse]
 
+func (c *readingServiceClient) GetAccessReport(ctx context.Context, in *GetAccessReportRequest, opts ...grpc.CallOption) (*AccessReport, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AccessReport)
+	err := c.cc.Invoke(ctx, ReadingService_GetAccessReport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *readingServiceClient) SearchAuditEvents(ctx context.Context, in *SearchAuditEventsRequest, opts ...grpc.CallOption) (*SearchAuditEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SearchAuditEventsResponse)
+	err := c.cc.Invoke(ctx, ReadingService_SearchAuditEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ReadingServiceServer is the server API for ReadingService service.
 // All implementations must embed UnimplementedReadingServiceServer
 // for forward compatibility.
@@ -101,6 +129,12 @@ type ReadingServiceServer interface {
 	// Streams the entries of the caller's practice up to the newest, oldest first, one line each
 	// in a form that a SIEM takes. The next export goes on from the last next_seq.
 	ExportEvents(*ExportEventsRequest, grpc.ServerStreamingServer[ExportEventsResponse]) error
+	// Accounts for who opened a patient's chart, and for all that was done with it: a FHIR R4
+	// Bundle of AuditEvent resources after IHE BALP, newest first, each with a proof that it is in
+	// the log, and the signed checkpoint that the proofs go with.
+	GetAccessReport(context.Context, *GetAccessReportRequest) (*AccessReport, error)
+	// Searches AuditEvent resources: POST /fhir/R4/AuditEvent/_search, which the gateway passes on.
+	SearchAuditEvents(context.Context, *SearchAuditEventsRequest) (*SearchAuditEventsResponse, error)
 	mustEmbedUnimplementedReadingServiceServer()
 }
 
@@ -116,6 +150,12 @@ func (UnimplementedReadingServiceServer) TailEntries(*TailEntriesRequest, grpc.S
 }
 func (UnimplementedReadingServiceServer) ExportEvents(*ExportEventsRequest, grpc.ServerStreamingServer[ExportEventsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ExportEvents not implemented")
+}
+func (UnimplementedReadingServiceServer) GetAccessReport(context.Context, *GetAccessReportRequest) (*AccessReport, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetAccessReport not implemented")
+}
+func (UnimplementedReadingServiceServer) SearchAuditEvents(context.Context, *SearchAuditEventsRequest) (*SearchAuditEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SearchAuditEvents not implemented")
 }
 func (UnimplementedReadingServiceServer) mustEmbedUnimplementedReadingServiceServer() {}
 func (UnimplementedReadingServiceServer) testEmbeddedByValue()                        {}
@@ -160,13 +200,58 @@ func _ReadingService_ExportEvents_Handler(srv interface{}, stream grpc.ServerStr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ReadingService_ExportEventsServer = grpc.ServerStreamingServer[ExportEventsResponse]
 
+func _ReadingService_GetAccessReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetAccessReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadingServiceServer).GetAccessReport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReadingService_GetAccessReport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadingServiceServer).GetAccessReport(ctx, req.(*GetAccessReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReadingService_SearchAuditEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SearchAuditEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadingServiceServer).SearchAuditEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReadingService_SearchAuditEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadingServiceServer).SearchAuditEvents(ctx, req.(*SearchAuditEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ReadingService_ServiceDesc is the grpc.ServiceDesc for ReadingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var ReadingService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "carekeep.audit.v1.ReadingService",
 	HandlerType: (*ReadingServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "GetAccessReport",
+			Handler:    _ReadingService_GetAccessReport_Handler,
+		},
+		{
+			MethodName: "SearchAuditEvents",
+			Handler:    _ReadingService_SearchAuditEvents_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "TailEntries",

@@ -20,9 +20,30 @@ type Filter struct {
 	Action, Outcome, Service       int16
 	Risk                           int16 // at least
 	Method                         string
+	Actions                        Actions // any of these
 	// From and To are of the event's own time, To exclusive. An event whose time is more than a
 	// day from that in its id is found by the others only; it raised CLOCK_SKEW.
 	From, To time.Time
+}
+
+// Actions is a set of actions; it can be compared, as a filter can.
+type Actions [4]uint64
+
+// Add puts an action into the set. Numbers above 255 are ignored: there are no such actions.
+func (a *Actions) Add(action int16) {
+	if action >= 0 && int(action) < 64*len(a) {
+		a[action/64] |= 1 << (action % 64)
+	}
+}
+
+func (a Actions) list() []int16 {
+	var out []int16
+	for action := range int16(64 * len(a)) {
+		if a[action/64]&(1<<(action%64)) != 0 {
+			out = append(out, action)
+		}
+	}
+	return out
 }
 
 // skew is how far an event's time, its id's and that of its append may be apart without an alert.
@@ -89,6 +110,9 @@ func (f Filter) rest(q *query) bool {
 	}
 	if f.Action != 0 {
 		q.and("action = $%d", f.Action)
+	}
+	if some := f.Actions.list(); len(some) > 0 {
+		q.and("action = ANY ($%d)", some)
 	}
 	if f.Outcome != 0 {
 		q.and("outcome = $%d", f.Outcome)
