@@ -19,6 +19,9 @@ type Broker struct {
 	URL string `yaml:"url" config:"required"` // tls://host:4222
 	// Stream is the JetStream stream that the audit store keeps; default AUDIT.
 	Stream string `yaml:"stream"`
+	// HeartbeatSeconds is how often a relay tells the audit store what it should have; default 10,
+	// at most 20, since a service that is silent for 60 is reported.
+	HeartbeatSeconds int `yaml:"heartbeat_seconds"`
 }
 
 // DefaultStream is the stream that holds subjects audit.events.>.
@@ -26,10 +29,18 @@ const DefaultStream = "AUDIT"
 
 const reconnectWait = 500 * time.Millisecond
 
+const defaultHeartbeat, slowestHeartbeat = 10, 20 // seconds
+
 // Validate implements config.Validator.
 func (b *Broker) Validate() error {
 	if b.Stream == "" {
 		b.Stream = DefaultStream
+	}
+	if b.HeartbeatSeconds == 0 {
+		b.HeartbeatSeconds = defaultHeartbeat
+	}
+	if b.HeartbeatSeconds < 1 || b.HeartbeatSeconds > slowestHeartbeat {
+		return fmt.Errorf("heartbeat_seconds must be 1 to %d, or left out for %d", slowestHeartbeat, defaultHeartbeat)
 	}
 	u, err := url.Parse(b.URL)
 	if err != nil || u.Hostname() == "" || u.Scheme != "tls" {
@@ -84,6 +95,18 @@ func EventSubject(service string) string { return "audit.events." + service }
 
 // ReceiptSubject is where the audit store acknowledges them.
 func ReceiptSubject(service string) string { return "audit.receipts." + service }
+
+// HeartbeatSubject is where a service's relays say what the audit store should have.
+func HeartbeatSubject(service string) string { return "audit.heartbeats." + service }
+
+// HeartbeatOf is the service behind a heartbeat subject, "" for any other subject.
+func HeartbeatOf(subject string) string {
+	service, _ := strings.CutPrefix(subject, "audit.heartbeats.")
+	if service == subject {
+		return ""
+	}
+	return service
+}
 
 // ServiceOf is the service behind an event subject, "" for any other subject.
 func ServiceOf(subject string) string {

@@ -53,8 +53,9 @@ func setup(t *testing.T) *fixture {
 	server.Migrate(t, "records", name, outbox.Migrations())
 	f := &fixture{t: t, pool: server.Pool(t, "records", name), broker: broker.ForTest(t, server.CA()), seen: map[string]int{}}
 	f.receipts.Store(true)
-	f.relay = f.newRelay()
-	f.access = pg.NewAccess(f.pool, pg.Options{Append: outbox.Append, Committed: f.relay.Poke})
+	counter := outbox.NewCounter()
+	f.relay = f.newRelay(counter)
+	f.access = pg.NewAccess(f.pool, pg.Options{Append: counter.Append, Committed: f.relay.Poke})
 	t.Cleanup(f.access.Close)
 	f.sink = outbox.NewSink(f.access)
 
@@ -68,11 +69,11 @@ func setup(t *testing.T) *fixture {
 	return f
 }
 
-func (f *fixture) newRelay() *outbox.Relay {
+func (f *fixture) newRelay(counter *outbox.Counter) *outbox.Relay {
 	f.t.Helper()
 	source, err := f.broker.CA().Source("records")
 	require.NoError(f.t, err)
-	relay := outbox.NewRelay(f.pool, f.broker.Broker(), source, "records")
+	relay := outbox.NewRelay(f.pool, f.broker.Broker(), source, "records", counter)
 	relay.SetNow(func() time.Time { return time.Now().Add(time.Duration(f.clock.Load())) })
 	return relay
 }
@@ -317,7 +318,7 @@ func TestReplicasShareAnOutbox(t *testing.T) {
 	f := setup(t)
 	f.consume()
 	for range 3 {
-		f.run(f.newRelay())
+		f.run(f.newRelay(outbox.NewCounter()))
 	}
 	f.settled(f.record(300))
 }

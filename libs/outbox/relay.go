@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/mtls"
 )
 
@@ -62,6 +63,8 @@ type Relay struct {
 	service string
 	log     *slog.Logger
 	now     func() time.Time
+	counter *Counter
+	calls   func(whole bool) []*auditv1.MinuteCalls // nil: none are counted
 
 	poke     chan struct{}
 	receipts chan struct{}
@@ -72,15 +75,19 @@ type Relay struct {
 	received []uuid.UUID             // receipted, not deleted yet
 }
 
-// NewRelay makes the relay of a service. Run starts it.
-func NewRelay(pool *pgxpool.Pool, broker Broker, tls *mtls.Source, service string) *Relay {
+// NewRelay makes the relay of a service, whose heartbeats tell what the counter knows. Run starts it.
+func NewRelay(pool *pgxpool.Pool, broker Broker, tls *mtls.Source, service string, counter *Counter) *Relay {
 	return &Relay{
-		pool: pool, broker: broker, tls: tls, service: service,
+		pool: pool, broker: broker, tls: tls, service: service, counter: counter,
 		log: slog.Default().With("relay", service), now: time.Now,
 		poke: make(chan struct{}, 1), receipts: make(chan struct{}, 1),
 		due: map[uuid.UUID]time.Time{},
 	}
 }
+
+// ReportCalls makes heartbeats tell the calls that were served: of whole minutes, or with the
+// one that is not whole. Before Run only.
+func (r *Relay) ReportCalls(calls func(whole bool) []*auditv1.MinuteCalls) { r.calls = calls }
 
 // Poke says that rows were committed. It never blocks; many pokes count as one.
 func (r *Relay) Poke() { signal(r.poke) }
@@ -95,6 +102,9 @@ func signal(c chan struct{}) {
 // Run relays until ctx ends. Broker and database may come and go meanwhile; the
 // only errors are settings that can never work.
 func (r *Relay) Run(ctx context.Context) error {
+	if err := r.broker.Validate(); err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
 	conn, err := Connect(r.broker, r.tls, r.service, r.log)
 	if err != nil {
 		return err
@@ -119,6 +129,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	var deleting sync.WaitGroup
 	defer deleting.Wait()
 	deleting.Go(func() { r.deleteReceipted(ctx) })
+	deleting.Go(func() { r.beatUntil(ctx, conn) })
 	r.publishUntil(ctx, conn, js)
 	return nil
 }

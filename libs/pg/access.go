@@ -38,8 +38,9 @@ type Unit struct {
 
 // Options of an Access. Append and Committed may be nil where no unit has events.
 type Options struct {
-	// Append queues the statement that stores the events of a group.
-	Append func(b *pgx.Batch, events []*auditv1.Event)
+	// Append queues the statement that stores the events of a group. What it returns is told
+	// once whether they were kept; it is not called where nobody knows.
+	Append func(b *pgx.Batch, events []*auditv1.Event) (ended func(kept bool))
 	// Inspect looks at the events of a unit before they are stored, and may change them and
 	// queue statements that commit with them. It has the context of Do and must not block. Its
 	// statements set the practice that row-level security is to show them.

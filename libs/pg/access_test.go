@@ -39,6 +39,9 @@ type fixture struct {
 	pool      *pgxpool.Pool
 	access    *pg.Access
 	committed atomic.Int64
+
+	mu    sync.Mutex
+	ended map[string]bool // by event: whether Append was told that it was kept
 }
 
 func open(tb testing.TB, server *postgres.Server, opts pg.Options) *fixture {
@@ -46,18 +49,26 @@ func open(tb testing.TB, server *postgres.Server, opts pg.Options) *fixture {
 	name := server.Database(tb, "records")
 	server.Migrate(tb, "records", name, pg.Set{Name: "test", FS: fstest.MapFS{"00001_things.sql": {Data: []byte(schema)}}})
 	f := &fixture{pool: server.Pool(tb, "records", name)}
-	opts.Append, opts.Committed = appendEvents, func() { f.committed.Add(1) }
+	f.ended = map[string]bool{}
+	opts.Append, opts.Committed = f.append, func() { f.committed.Add(1) }
 	f.access = pg.NewAccess(f.pool, opts)
 	tb.Cleanup(f.access.Close)
 	return f
 }
 
-func appendEvents(b *pgx.Batch, events []*auditv1.Event) {
+func (f *fixture) append(b *pgx.Batch, events []*auditv1.Event) func(bool) {
 	ids := make([]string, len(events))
 	for i, e := range events {
 		ids[i] = e.GetEventId()
 	}
 	b.Queue("INSERT INTO log SELECT unnest($1::text[])", ids)
+	return func(kept bool) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, id := range ids {
+			f.ended[id] = kept
+		}
+	}
 }
 
 func events(id string) []*auditv1.Event { return []*auditv1.Event{{EventId: id}} }
@@ -128,6 +139,7 @@ func TestUnitsCommitWithTheirEventsOrNotAtAll(t *testing.T) {
 		thing, event := f.has(t, r.practice, r.id)
 		require.Equal(t, r.err == nil, thing, "kind %d: data", r.kind)
 		require.Equal(t, r.err == nil, event, "kind %d: event", r.kind)
+		require.Equal(t, r.err == nil, f.ended[r.id.String()], "kind %d: what Append was told", r.kind)
 	}
 	require.Positive(t, f.committed.Load())
 }

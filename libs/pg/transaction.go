@@ -173,11 +173,25 @@ func (t *transaction) decide(group []*request) error {
 // commit is the second round trip: events and COMMIT. It goes on when the
 // caller has left, for a commit that is under way cannot be taken back.
 func (t *transaction) commit(ctx context.Context, conn *pgxpool.Conn) (outcome, error) {
-	if len(t.all) > 0 {
-		t.opts.Append(&t.batch, t.all)
-	} else if len(t.batch.QueuedQueries) > 0 {
-		return committed, nil // no statements, no events: nothing to commit
+	if len(t.all) == 0 {
+		if len(t.batch.QueuedQueries) > 0 {
+			return committed, nil // no statements, no events: nothing to commit
+		}
+		return t.send(ctx, conn)
 	}
+	ended := t.opts.Append(&t.batch, t.all)
+	out, err := t.send(ctx, conn)
+	if out != unknown {
+		ended(out == committed)
+	}
+	if out == committed && t.opts.Committed != nil {
+		t.opts.Committed()
+	}
+	return out, err
+}
+
+// send sends what is queued, and COMMIT.
+func (t *transaction) send(ctx context.Context, conn *pgxpool.Conn) (outcome, error) {
 	var tag pgconn.CommandTag
 	t.batch.Queue(commitSQL).Exec(func(ct pgconn.CommandTag) error { tag = ct; return nil })
 
@@ -187,9 +201,6 @@ func (t *transaction) commit(ctx context.Context, conn *pgxpool.Conn) (outcome, 
 	var sql *pgconn.PgError
 	switch {
 	case err == nil && tag.String() == "COMMIT":
-		if len(t.all) > 0 && t.opts.Committed != nil {
-			t.opts.Committed()
-		}
 		return committed, nil
 	case err == nil:
 		return t.rollback(ctx, conn), fmt.Errorf("commit answered %q", tag)

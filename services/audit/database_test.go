@@ -39,7 +39,11 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 		"incident_evidence INSERT", "incident_evidence SELECT", "incident_notices INSERT", "incident_notices SELECT", "incident_steps INSERT", "incident_steps SELECT",
 		"let_go SELECT", "log_holds INSERT", "log_holds SELECT",
 		"log_reviews INSERT", "log_reviews SELECT",
-		"parked INSERT", "parked.digest SELECT", "tiles INSERT", "tiles SELECT",
+		"outbox_arrivals INSERT", "outbox_arrivals SELECT",
+		"outbox_cursor SELECT", "outbox_cursor UPDATE", // how far arrivals were read, no evidence
+		"outbox_epochs INSERT", "outbox_epochs SELECT", "outbox_epochs UPDATE", // what follows from arrivals and heartbeats
+		"outbox_findings INSERT", "outbox_findings SELECT",
+		"parked INSERT", "parked.digest SELECT", "served_calls INSERT", "served_calls SELECT", "tiles INSERT", "tiles SELECT",
 		"vulnerability_notices INSERT", "vulnerability_notices SELECT", "vulnerability_reports INSERT", "vulnerability_reports SELECT",
 		"vulnerability_steps INSERT", "vulnerability_steps SELECT",
 	}, grants)
@@ -82,6 +86,7 @@ func TestDMD08_NobodyChangesOrRemovesAnEntry(t *testing.T) {
 		"let_go": "SET seq = 7", "log_holds": "SET released = true", "vulnerability_reports": "SET network = ''", "vulnerability_steps": "SET kind = 5", "vulnerability_notices": "SET level = 2",
 		"incident_steps": "SET kind = 7", "incident_evidence": "SET to_seq = 7", "incident_notices": "SET risk = 1",
 		"breach_steps": "SET kind = 7", "breach_recipients": "SET create_time = now()", "breach_deliveries": "SET kind = 7",
+		"outbox_arrivals": "SET events = 0", "outbox_findings": "SET reason = ''", "served_calls": "SET calls = 7",
 	}
 	for _, role := range []string{"audit_owner", "audit_app"} {
 		conn := s.as(role)

@@ -21,6 +21,7 @@ import (
 	"github.com/carekeep/carekeep/services/audit/internal/api"
 	"github.com/carekeep/carekeep/services/audit/internal/appender"
 	"github.com/carekeep/carekeep/services/audit/internal/breach"
+	"github.com/carekeep/carekeep/services/audit/internal/completeness"
 	"github.com/carekeep/carekeep/services/audit/internal/copies"
 	"github.com/carekeep/carekeep/services/audit/internal/incident"
 	"github.com/carekeep/carekeep/services/audit/internal/intake"
@@ -54,6 +55,7 @@ type service struct {
 	witnesses *witnesses.Circle
 	retain    *retention.Retention
 	reviews   *review.Reviews
+	complete  *completeness.Watch
 	server    *server.Server
 }
 
@@ -120,6 +122,12 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if v.witnesses, err = s.circle(entries, log, now); err != nil {
 		return nil, err
 	}
+	v.complete, err = completeness.New(completeness.Options{
+		Store: entries, Sink: v.own, Conn: v.conn, Leading: v.appender.Writing, Log: log, Now: now,
+	})
+	if err != nil {
+		return nil, err
+	}
 	v.server, err = server.New(ctx, s.Server, server.Options{
 		Service: accessv1.Service_SERVICE_AUDIT, Sink: v.own, Identity: identity, Log: log, Now: now,
 		Ready: map[string]func(context.Context) error{
@@ -161,7 +169,7 @@ func (v *service) lead(ctx context.Context, submit func(context.Context, appende
 func (v *service) run(ctx context.Context) error {
 	defer v.close()
 	stopAppending := start(ctx, v.appender.Run)
-	stopRest := start(ctx, v.intake.RunReceipts, v.places.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.breaches.Run, v.reviews.Run, v.retain.Daily, v.detection.source.Run)
+	stopRest := start(ctx, v.intake.RunReceipts, v.places.Run, v.writeKeys, v.reports.Run, v.incidents.Run, v.breaches.Run, v.reviews.Run, v.retain.Daily, v.detection.source.Run, v.complete.Run)
 	err := v.server.Serve(ctx)
 	stopAppending()
 	stopRest()

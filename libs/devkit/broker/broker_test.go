@@ -61,10 +61,10 @@ func TestServicesPublishTheirOwnEventsOnly(t *testing.T) {
 	_, err := conn.Request("audit.events.records", nil, 5*time.Second)
 	require.NoError(t, err)
 
-	for _, subject := range []string{"audit.events.auth", "audit.receipts.records", "audit.receipts.auth", "$JS.API.STREAM.DELETE.AUDIT"} {
+	for _, subject := range []string{"audit.events.auth", "audit.heartbeats.auth", "audit.receipts.records", "audit.receipts.auth", "$JS.API.STREAM.DELETE.AUDIT"} {
 		denied(t, conn, func() error { return conn.Publish(subject, nil) })
 	}
-	for _, subject := range []string{"audit.events.records", "audit.events.>", "audit.receipts.auth", "_INBOX_auth.>", "_INBOX.>", ">"} {
+	for _, subject := range []string{"audit.events.records", "audit.events.>", "audit.heartbeats.records", "audit.receipts.auth", "_INBOX_auth.>", "_INBOX.>", ">"} {
 		denied(t, conn, func() error { _, err := conn.Subscribe(subject, func(*nats.Msg) {}); return err })
 	}
 	stream, err := js.Stream(t.Context(), outbox.DefaultStream)

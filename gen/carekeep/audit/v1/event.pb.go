@@ -10,6 +10,7 @@ import (
 	v1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -417,8 +418,11 @@ func (x *Event) GetRetention() string {
 
 // Batch is what a service's outbox row and a broker message hold.
 type Batch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Events []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// One for each outbox row in it, behind that row's events: rows that travel together are
+	// one batch behind the other.
+	Rows          []*Row `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +464,353 @@ func (x *Batch) GetEvents() []*Event {
 	return nil
 }
 
+func (x *Batch) GetRows() []*Row {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+// Row says which outbox row a batch is. Every process of a service numbers its rows, in memory
+// and without a counter in the database, so that commits do not wait for each other. A number
+// whose transaction came to nothing is never claimed by anybody, so that it is no gap.
+type Row struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The process that made it: 16 random bytes, chosen when it started.
+	Epoch []byte `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// From 1 in each epoch.
+	Number int64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// How many events the row holds.
+	Events int32 `protobuf:"varint,3,opt,name=events,proto3" json:"events,omitempty"`
+	// Earlier numbers that the process knew to be committed when it made the row: the newest 8
+	// ranges. One that never comes is a gap.
+	Committed     []*NumberRange `protobuf:"bytes,4,rep,name=committed,proto3" json:"committed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Row) Reset() {
+	*x = Row{}
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Row) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Row) ProtoMessage() {}
+
+func (x *Row) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Row.ProtoReflect.Descriptor instead.
+func (*Row) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Row) GetEpoch() []byte {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *Row) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Row) GetEvents() int32 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Row) GetCommitted() []*NumberRange {
+	if x != nil {
+		return x.Committed
+	}
+	return nil
+}
+
+// NumberRange is numbers of outbox rows, both ends included.
+type NumberRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         int64                  `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	Last          int64                  `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumberRange) Reset() {
+	*x = NumberRange{}
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumberRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumberRange) ProtoMessage() {}
+
+func (x *NumberRange) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumberRange.ProtoReflect.Descriptor instead.
+func (*NumberRange) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NumberRange) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *NumberRange) GetLast() int64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+// Heartbeat is what each process of a service tells the audit store every few seconds, from
+// its memory: whoever can change the service's database cannot change it.
+type Heartbeat struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Row.
+	Epoch []byte `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The lowest number that it speaks of; the ranges below it were forgotten.
+	FirstNumber int64 `protobuf:"varint,2,opt,name=first_number,json=firstNumber,proto3" json:"first_number,omitempty"`
+	// What is committed for sure, at most 256 ranges.
+	Committed []*NumberRange `protobuf:"bytes,3,rep,name=committed,proto3" json:"committed,omitempty"`
+	// What is under way, or ended so that nobody knows its outcome, at most 256 ranges.
+	Unsettled []*NumberRange `protobuf:"bytes,4,rep,name=unsettled,proto3" json:"unsettled,omitempty"`
+	// Age of the oldest row of the service that has no receipt, zero where there is none; not set
+	// where the database did not answer.
+	OldestRowAge *durationpb.Duration `protobuf:"bytes,5,opt,name=oldest_row_age,json=oldestRowAge,proto3" json:"oldest_row_age,omitempty"`
+	// The process stops in good order; it says nothing after this.
+	Goodbye bool `protobuf:"varint,6,opt,name=goodbye,proto3" json:"goodbye,omitempty"`
+	// Calls that were served, by the minute that their call_id was made in: the last 15 whole
+	// minutes, and with goodbye the one that is not whole.
+	Calls         []*MinuteCalls `protobuf:"bytes,7,rep,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Heartbeat) Reset() {
+	*x = Heartbeat{}
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Heartbeat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Heartbeat) ProtoMessage() {}
+
+func (x *Heartbeat) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
+func (*Heartbeat) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Heartbeat) GetEpoch() []byte {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetFirstNumber() int64 {
+	if x != nil {
+		return x.FirstNumber
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetCommitted() []*NumberRange {
+	if x != nil {
+		return x.Committed
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetUnsettled() []*NumberRange {
+	if x != nil {
+		return x.Unsettled
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetOldestRowAge() *durationpb.Duration {
+	if x != nil {
+		return x.OldestRowAge
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetGoodbye() bool {
+	if x != nil {
+		return x.Goodbye
+	}
+	return false
+}
+
+func (x *Heartbeat) GetCalls() []*MinuteCalls {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+// MinuteCalls counts the calls that began in one minute.
+type MinuteCalls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Minutes since 1970, UTC.
+	Minute        int64          `protobuf:"varint,1,opt,name=minute,proto3" json:"minute,omitempty"`
+	Methods       []*MethodCalls `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MinuteCalls) Reset() {
+	*x = MinuteCalls{}
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MinuteCalls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MinuteCalls) ProtoMessage() {}
+
+func (x *MinuteCalls) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MinuteCalls.ProtoReflect.Descriptor instead.
+func (*MinuteCalls) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_event_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MinuteCalls) GetMinute() int64 {
+	if x != nil {
+		return x.Minute
+	}
+	return 0
+}
+
+func (x *MinuteCalls) GetMethods() []*MethodCalls {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+// MethodCalls counts the calls of one method.
+type MethodCalls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The full RPC name; empty for methods that do not exist.
+	Method        string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	Calls         int64  `protobuf:"varint,2,opt,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MethodCalls) Reset() {
+	*x = MethodCalls{}
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MethodCalls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MethodCalls) ProtoMessage() {}
+
+func (x *MethodCalls) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MethodCalls.ProtoReflect.Descriptor instead.
+func (*MethodCalls) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_event_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *MethodCalls) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *MethodCalls) GetCalls() int64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
 // Receipt says that the audit store has committed events; the outbox may forget them.
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -471,7 +822,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_carekeep_audit_v1_event_proto_msgTypes[2]
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +834,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_audit_v1_event_proto_msgTypes[2]
+	mi := &file_carekeep_audit_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +847,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_carekeep_audit_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_carekeep_audit_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Receipt) GetBatchIds() [][]byte {
@@ -510,7 +861,7 @@ var File_carekeep_audit_v1_event_proto protoreflect.FileDescriptor
 
 const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\a\n" +
+	"\x1dcarekeep/audit/v1/event.proto\x12\x11carekeep.audit.v1\x1a\x1fcarekeep/access/v1/access.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\a\n" +
 	"\x05Event\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x129\n" +
 	"\n" +
@@ -544,9 +895,32 @@ const file_carekeep_audit_v1_event_proto_rawDesc = "" +
 	"\tdevice_id\x18\x19 \x01(\tR\bdeviceId\x12\x17\n" +
 	"\acall_id\x18\x1a \x01(\fR\x06callId\x12'\n" +
 	"\x0fwithheld_fields\x18\x1b \x03(\tR\x0ewithheldFields\x12\x1c\n" +
-	"\tretention\x18( \x01(\tR\tretention\"9\n" +
+	"\tretention\x18( \x01(\tR\tretention\"e\n" +
 	"\x05Batch\x120\n" +
-	"\x06events\x18\x01 \x03(\v2\x18.carekeep.audit.v1.EventR\x06events\"&\n" +
+	"\x06events\x18\x01 \x03(\v2\x18.carekeep.audit.v1.EventR\x06events\x12*\n" +
+	"\x04rows\x18\x02 \x03(\v2\x16.carekeep.audit.v1.RowR\x04rows\"\x89\x01\n" +
+	"\x03Row\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x03R\x06number\x12\x16\n" +
+	"\x06events\x18\x03 \x01(\x05R\x06events\x12<\n" +
+	"\tcommitted\x18\x04 \x03(\v2\x1e.carekeep.audit.v1.NumberRangeR\tcommitted\"7\n" +
+	"\vNumberRange\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x03R\x04last\"\xd1\x02\n" +
+	"\tHeartbeat\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12!\n" +
+	"\ffirst_number\x18\x02 \x01(\x03R\vfirstNumber\x12<\n" +
+	"\tcommitted\x18\x03 \x03(\v2\x1e.carekeep.audit.v1.NumberRangeR\tcommitted\x12<\n" +
+	"\tunsettled\x18\x04 \x03(\v2\x1e.carekeep.audit.v1.NumberRangeR\tunsettled\x12?\n" +
+	"\x0eoldest_row_age\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\foldestRowAge\x12\x18\n" +
+	"\agoodbye\x18\x06 \x01(\bR\agoodbye\x124\n" +
+	"\x05calls\x18\a \x03(\v2\x1e.carekeep.audit.v1.MinuteCallsR\x05calls\"_\n" +
+	"\vMinuteCalls\x12\x16\n" +
+	"\x06minute\x18\x01 \x01(\x03R\x06minute\x128\n" +
+	"\amethods\x18\x02 \x03(\v2\x1e.carekeep.audit.v1.MethodCallsR\amethods\";\n" +
+	"\vMethodCalls\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x14\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\"&\n" +
 	"\aReceipt\x12\x1b\n" +
 	"\tbatch_ids\x18\x01 \x03(\fR\bbatchIds*Z\n" +
 	"\aOutcome\x12\x17\n" +
@@ -575,32 +949,45 @@ func file_carekeep_audit_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_carekeep_audit_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_carekeep_audit_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_carekeep_audit_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_carekeep_audit_v1_event_proto_goTypes = []any{
 	(Outcome)(0),                  // 0: carekeep.audit.v1.Outcome
 	(Risk)(0),                     // 1: carekeep.audit.v1.Risk
 	(*Event)(nil),                 // 2: carekeep.audit.v1.Event
 	(*Batch)(nil),                 // 3: carekeep.audit.v1.Batch
-	(*Receipt)(nil),               // 4: carekeep.audit.v1.Receipt
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(v1.Service)(0),               // 6: carekeep.access.v1.Service
-	(v1.Action)(0),                // 7: carekeep.access.v1.Action
-	(v1.Purpose)(0),               // 8: carekeep.access.v1.Purpose
+	(*Row)(nil),                   // 4: carekeep.audit.v1.Row
+	(*NumberRange)(nil),           // 5: carekeep.audit.v1.NumberRange
+	(*Heartbeat)(nil),             // 6: carekeep.audit.v1.Heartbeat
+	(*MinuteCalls)(nil),           // 7: carekeep.audit.v1.MinuteCalls
+	(*MethodCalls)(nil),           // 8: carekeep.audit.v1.MethodCalls
+	(*Receipt)(nil),               // 9: carekeep.audit.v1.Receipt
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(v1.Service)(0),               // 11: carekeep.access.v1.Service
+	(v1.Action)(0),                // 12: carekeep.access.v1.Action
+	(v1.Purpose)(0),               // 13: carekeep.access.v1.Purpose
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
 }
 var file_carekeep_audit_v1_event_proto_depIdxs = []int32{
-	5, // 0: carekeep.audit.v1.Event.event_time:type_name -> google.protobuf.Timestamp
-	6, // 1: carekeep.audit.v1.Event.service:type_name -> carekeep.access.v1.Service
-	6, // 2: carekeep.audit.v1.Event.caller:type_name -> carekeep.access.v1.Service
-	7, // 3: carekeep.audit.v1.Event.action:type_name -> carekeep.access.v1.Action
-	0, // 4: carekeep.audit.v1.Event.outcome:type_name -> carekeep.audit.v1.Outcome
-	8, // 5: carekeep.audit.v1.Event.purpose:type_name -> carekeep.access.v1.Purpose
-	1, // 6: carekeep.audit.v1.Event.risk:type_name -> carekeep.audit.v1.Risk
-	2, // 7: carekeep.audit.v1.Batch.events:type_name -> carekeep.audit.v1.Event
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	10, // 0: carekeep.audit.v1.Event.event_time:type_name -> google.protobuf.Timestamp
+	11, // 1: carekeep.audit.v1.Event.service:type_name -> carekeep.access.v1.Service
+	11, // 2: carekeep.audit.v1.Event.caller:type_name -> carekeep.access.v1.Service
+	12, // 3: carekeep.audit.v1.Event.action:type_name -> carekeep.access.v1.Action
+	0,  // 4: carekeep.audit.v1.Event.outcome:type_name -> carekeep.audit.v1.Outcome
+	13, // 5: carekeep.audit.v1.Event.purpose:type_name -> carekeep.access.v1.Purpose
+	1,  // 6: carekeep.audit.v1.Event.risk:type_name -> carekeep.audit.v1.Risk
+	2,  // 7: carekeep.audit.v1.Batch.events:type_name -> carekeep.audit.v1.Event
+	4,  // 8: carekeep.audit.v1.Batch.rows:type_name -> carekeep.audit.v1.Row
+	5,  // 9: carekeep.audit.v1.Row.committed:type_name -> carekeep.audit.v1.NumberRange
+	5,  // 10: carekeep.audit.v1.Heartbeat.committed:type_name -> carekeep.audit.v1.NumberRange
+	5,  // 11: carekeep.audit.v1.Heartbeat.unsettled:type_name -> carekeep.audit.v1.NumberRange
+	14, // 12: carekeep.audit.v1.Heartbeat.oldest_row_age:type_name -> google.protobuf.Duration
+	7,  // 13: carekeep.audit.v1.Heartbeat.calls:type_name -> carekeep.audit.v1.MinuteCalls
+	8,  // 14: carekeep.audit.v1.MinuteCalls.methods:type_name -> carekeep.audit.v1.MethodCalls
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_audit_v1_event_proto_init() }
@@ -614,7 +1001,7 @@ func file_carekeep_audit_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_audit_v1_event_proto_rawDesc), len(file_carekeep_audit_v1_event_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   3,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

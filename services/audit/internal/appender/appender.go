@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/mod/sumdb/note"
 
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	"github.com/carekeep/carekeep/libs/telemetry"
 	"github.com/carekeep/carekeep/services/audit/internal/event"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
@@ -25,6 +26,9 @@ import (
 type Submission struct {
 	Events []event.Event
 	Parked []Parked
+	// Rows are the sender's outbox rows that these events came in.
+	Rows    []event.Row
+	Service accessv1.Service // of the rows
 	// Prompt says that somebody waits for it: an RPC of this service, which answers
 	// once its event is in the log.
 	Prompt bool

@@ -158,6 +158,10 @@ func Read(subject string, payload []byte, now time.Time) (appender.Submission, s
 	problem := errors.New("its subject names no service")
 	if service, ok := access.ServiceFromName(sender); ok {
 		s.Events, problem = event.Decode(payload, event.Origin{Service: service, Now: now})
+		var unread error
+		s.Service = service
+		s.Rows, unread = event.Rows(payload)
+		problem = errors.Join(problem, unread)
 	} else {
 		sender = ""
 	}

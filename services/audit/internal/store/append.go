@@ -21,6 +21,7 @@ type Group struct {
 	From       int64  // size of the checkpoint before
 	Alerts     []Alert
 	Parked     []Parked
+	Arrivals   []Arrival
 }
 
 // Parked is a message that could not be taken into the log.
@@ -153,6 +154,7 @@ func Append(ctx context.Context, conn Queryer, g *Group) error {
 		b.Queue("INSERT INTO parked (digest, seq, subject, reason, payload, park_time) VALUES ($1, $2, $3, $4, $5, $6)",
 			p.Digest[:], p.Seq, p.Subject, p.Reason, p.Payload, p.Time)
 	}
+	queueArrivals(b, g.Arrivals, g.Checkpoint.Time)
 	b.Queue("COMMIT")
 	if err := conn.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("append %d entries at %d: %w", len(g.Entries), g.From, err)

@@ -87,6 +87,7 @@ type App struct {
 type link struct {
 	identity *mtls.Source
 	pool     *pgxpool.Pool
+	counter  *outbox.Counter
 	access   *pg.Access
 	transit  *transit.Client
 	store    *store.Store
@@ -110,8 +111,9 @@ func connect(ctx context.Context, s Settings, o Options, poked func()) (*link, e
 		vault.Close()
 		return nil, err
 	}
-	access := pg.NewAccess(pool, pg.Options{Append: outbox.Append, Committed: poked})
-	l := &link{identity: identity, pool: pool, access: access, transit: vault, store: store.New(access, o.Now), sealer: seal.New(vault)}
+	counter := outbox.NewCounter()
+	access := pg.NewAccess(pool, pg.Options{Append: counter.Append, Committed: poked})
+	l := &link{identity: identity, pool: pool, counter: counter, access: access, transit: vault, store: store.New(access, o.Now), sealer: seal.New(vault)}
 	if err := vault.CreateKey(ctx, transit.AuthSecrets, transit.AES256); err != nil {
 		l.close()
 		return nil, fmt.Errorf("key %s: %w", transit.AuthSecrets, err)
@@ -132,7 +134,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	if a.link, err = connect(ctx, s, o, func() { a.relay.Poke() }); err != nil {
 		return nil, err
 	}
-	a.relay = outbox.NewRelay(a.link.pool, s.Broker, a.link.identity, "auth")
+	a.relay = outbox.NewRelay(a.link.pool, s.Broker, a.link.identity, "auth", a.link.counter)
 	if err := a.build(ctx, s, o); err != nil {
 		a.link.close()
 		return nil, err

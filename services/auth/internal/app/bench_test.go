@@ -42,7 +42,7 @@ func BenchmarkAdmit(b *testing.B) {
 	w := testkit.Prepare(b)
 	tokens := manySessions(b, w)
 	pool := w.Postgres.Pool(b, "auth", w.Database)
-	access := pg.NewAccess(pool, pg.Options{Append: outbox.Append})
+	access := pg.NewAccess(pool, pg.Options{Append: outbox.NewCounter().Append})
 	b.Cleanup(access.Close)
 	kept := store.New(access, nil)
 	uses := usage.New(kept, time.Now)
@@ -121,7 +121,7 @@ func BenchmarkSessionMemory(b *testing.B) {
 	w := testkit.Prepare(b)
 	const rounds = liveSessions / benchUsers
 	pool := w.Postgres.Pool(b, "auth", w.Database)
-	access := pg.NewAccess(pool, pg.Options{Append: outbox.Append})
+	access := pg.NewAccess(pool, pg.Options{Append: outbox.NewCounter().Append})
 	b.Cleanup(access.Close)
 	admitter, err := admit.New(admit.Options{
 		Store: store.New(access, nil), Signer: w.Callers.Signer, Now: time.Now, Idle: 15 * time.Minute, PerMinute: 60,

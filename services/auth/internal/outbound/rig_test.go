@@ -47,7 +47,7 @@ func newRig(t *testing.T) *rig {
 	vault, err := transit.New(r.Settings.Transit, identity)
 	require.NoError(t, err)
 	require.NoError(t, vault.CreateKey(ctx, transit.AuthSecrets, transit.AES256))
-	access := pg.NewAccess(pool, pg.Options{Append: outbox.Append, Committed: func() {}})
+	access := pg.NewAccess(pool, pg.Options{Append: outbox.NewCounter().Append, Committed: func() {}})
 	t.Cleanup(func() { access.Close(); pool.Close(); vault.Close() })
 	r.store = store.New(access, r.Clock.Now)
 	r.sms, err = outbound.New(ctx, outbound.Options{

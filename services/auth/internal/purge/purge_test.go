@@ -60,7 +60,7 @@ func open(t *testing.T, w *testkit.World) *store.Store {
 	pool, err := pg.Open(t.Context(), w.Postgres.Config(w.Database, "auth_app"), source)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	access := pg.NewAccess(pool, pg.Options{Append: outbox.Append})
+	access := pg.NewAccess(pool, pg.Options{Append: outbox.NewCounter().Append})
 	t.Cleanup(access.Close)
 	return store.New(access, w.Clock.Now)
 }

@@ -35,7 +35,7 @@ func TestDH28_TwentyOpenAtOnceWithoutAnythingInBetween(t *testing.T) {
 	pool, err := pg.Open(t.Context(), config, source)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	access := pg.NewAccess(pool, pg.Options{Append: outbox.Append})
+	access := pg.NewAccess(pool, pg.Options{Append: outbox.NewCounter().Append})
 	t.Cleanup(access.Close)
 	db := store.New(access, nil)
 	sessions := session.New(db, store.Lifetimes{Idle: 15 * time.Minute, Absolute: 12 * time.Hour, Max: 4}, &device.Tokens{}, &limit.Limiter{})

@@ -68,8 +68,9 @@ func New(ctx context.Context, s Settings, log *slog.Logger) (_ *App, err error) 
 		return nil, err
 	}
 	a.closers = append(a.closers, a.pool.Close)
-	a.relay = outbox.NewRelay(a.pool, s.Broker, identity, "backup")
-	a.access = pg.NewAccess(a.pool, pg.Options{Append: outbox.Append, Committed: a.relay.Poke})
+	counter := outbox.NewCounter()
+	a.relay = outbox.NewRelay(a.pool, s.Broker, identity, "backup", counter)
+	a.access = pg.NewAccess(a.pool, pg.Options{Append: counter.Append, Committed: a.relay.Poke})
 	a.closers = append(a.closers, a.access.Close)
 	sink := outbox.NewSink(a.access)
 	service := &api.Service{

@@ -90,7 +90,8 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 		a.vault.Close()
 		return nil, err
 	}
-	a.relay = outbox.NewRelay(a.pool, s.Broker, identity, name)
+	counter := outbox.NewCounter()
+	a.relay = outbox.NewRelay(a.pool, s.Broker, identity, name, counter)
 	if a.auth, err = identity.Dial(s.Auth, accessv1.Service_SERVICE_AUTH); err != nil {
 		a.pool.Close()
 		a.vault.Close()
@@ -99,7 +100,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 	a.watch = watch.New(watch.Auth{Conn: a.auth}, o.Now, o.Log)
 	closed := life.NewClosed()
 	a.access = pg.NewAccess(a.pool, pg.Options{
-		Append: outbox.Append, Committed: a.relay.Poke, Guard: closed.Guard, Explain: life.Explain, Inspect: a.watch.Inspect,
+		Append: counter.Append, Committed: a.relay.Poke, Guard: closed.Guard, Explain: life.Explain, Inspect: a.watch.Inspect,
 	})
 	a.keys = keys.New(a.vault, a.access, keys.Options{
 		TTL: time.Duration(s.Keys.CacheSeconds) * time.Second, Max: s.Keys.CacheMax, Now: o.Now,
