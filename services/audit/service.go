@@ -50,6 +50,7 @@ type service struct {
 	own       *sink.Sink
 	reports   *reports.Reports
 	detection *detection
+	response  *response
 	incidents *incident.Incidents
 	breaches  *breach.Breaches
 	witnesses *witnesses.Circle
@@ -119,6 +120,9 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if v.detection, err = v.newDetection(s.Detection, entries, now); err != nil {
 		return nil, err
 	}
+	if v.response, err = v.newResponse(s.Response, identity, now); err != nil {
+		return nil, err
+	}
 	if v.witnesses, err = s.circle(entries, log, now); err != nil {
 		return nil, err
 	}
@@ -160,6 +164,7 @@ func (v *service) lead(ctx context.Context, submit func(context.Context, appende
 	var leading sync.WaitGroup
 	defer leading.Wait()
 	leading.Go(func() { v.detection.detector.Run(ctx) })
+	leading.Go(func() { v.response.Run(ctx) })
 	leading.Go(func() { v.witnesses.Run(ctx) })
 	v.intake.Run(ctx, submit)
 }
@@ -212,6 +217,7 @@ func (v *service) writeKeys(ctx context.Context) {
 }
 
 func (v *service) close() {
+	v.response.close()
 	if v.conn != nil {
 		v.conn.Close()
 	}

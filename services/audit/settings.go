@@ -40,6 +40,8 @@ type Settings struct {
 	Detection Detection `yaml:"detection"`
 	// Retention is how long entries are kept.
 	Retention Retention `yaml:"retention"`
+	// Response is what is done about what the rules find.
+	Response Response `yaml:"response"`
 }
 
 // Reports is how vulnerability reports are handled.

@@ -100,6 +100,7 @@ type suite struct {
 	witnesses []Witness
 	bucket    CheckpointBucket
 	rules     config.Path // beside the embedded ones; empty for none
+	response  Response
 	logs      *logs
 	shift     atomic.Int64 // what the replicas' clock is ahead of ours, a time.Duration
 
@@ -153,6 +154,7 @@ func (s *suite) settings() Settings {
 		CheckpointBucket: s.bucket,
 		Detection:        Detection{RulesFile: s.rules},
 		Reading:          Reading{StallSeconds: 1, Tails: 2},
+		Response:         s.response,
 	}
 }
 

@@ -100,6 +100,7 @@ func (p *Place) serviceConfig(service, identity, role string) tree {
 		maps.Copy(config, tree{
 			"checkpoint_dir": p.Checkpoints(), "log_name": "carekeep.local/audit",
 			"reports": tree{"nation": "england-and-wales"}, "tiles": tree{"listen": p.Address("log")},
+			"response": tree{"auth": p.Address("auth")},
 		})
 	case "backup":
 		maps.Copy(config, tree{

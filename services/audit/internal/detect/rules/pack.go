@@ -61,7 +61,7 @@ type Rule struct {
 
 // KnownActions are what a rule may ask for.
 var KnownActions = map[string]bool{
-	"end_sessions": true, "block_address": true, "freeze_user": true, "cut_practice": true, "cut_service": true,
+	"end_sessions": true, "block_address": true, "freeze_user": true, "cut_practice": true, "cut_service": true, "notify_user": true,
 }
 
 // Bounds of a pack. History of the longest window is read again whenever detection starts.
