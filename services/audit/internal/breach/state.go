@@ -157,7 +157,7 @@ func (b *Breach) apply(s Step) error {
 }
 
 func (b *Breach) open(s Step) (err error) {
-	if b.Zone, err = time.LoadLocation(s.Facts.Zone); err != nil || s.Facts.Zone == "Local" {
+	if b.Zone, err = time.LoadLocation(s.Zone); err != nil || s.Zone == "Local" {
 		return invalid("time_zone", `must be a time zone, as "America/New_York"`)
 	}
 	if b.Discovery, err = b.past("discovery_date", s.Day, s.Time); err != nil {
