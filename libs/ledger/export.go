@@ -134,6 +134,14 @@ var errLine = errors.New("not a line of an export")
 
 // parseLine reads one line, strictly: one known member, no unknown fields, nothing after it.
 func parseLine(text []byte) (line, error) {
+	if l, ok := fastEntry(text); ok {
+		return l, nil
+	}
+	return decodeLine(text)
+}
+
+// decodeLine is parseLine for every spelling.
+func decodeLine(text []byte) (line, error) {
 	var l line
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
