@@ -22,8 +22,9 @@ import (
 )
 
 // BenchmarkGrowth shows what an append and a proof cost as the log grows: for each size it fills the log by direct
-// insertion, appends groups through the service, COPYs the very rows elsewhere in turns, and asks for inclusion
-// proofs: over gRPC, where each waits until its own event is in the log (prove), and the proof alone (tiles). AUDIT_GROWTH is the largest size, 1,000,000 by default.
+// insertion, appends groups through the service, COPYs the very rows elsewhere in turns, asks for inclusion
+// proofs, over gRPC, where each waits until its own event is in the log (prove), and the proof alone (tiles), and
+// verifies the rows. AUDIT_GROWTH is the largest size, 1,000,000 by default.
 //
 //	go test ./services/audit -run xxx -bench Growth -benchtime 1x -timeout 2h
 func BenchmarkGrowth(b *testing.B) {
@@ -73,6 +74,14 @@ func BenchmarkGrowth(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprintf("tiles/%d", size), func(b *testing.B) { s.benchProve(b, size) })
+		b.Run(fmt.Sprintf("verify/%d", size), func(b *testing.B) { // as carekeep audit verify --database
+			for b.Loop() {
+				start := time.Now()
+				report := s.verifyRaw()
+				require.NoError(b, report.Err())
+				b.ReportMetric(float64(report.Entries)/time.Since(start).Seconds(), "entries/s")
+			}
+		})
 		r.stop()
 	}
 }

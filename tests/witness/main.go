@@ -50,7 +50,9 @@ func run(args []string) error {
 	}
 	w, err := witness.New(context.Background(), witness.Opts{
 		Persistence: inmemory.New(), Signers: []note.Signer{signer},
-		VerifierForLog: func(_ context.Context, origin string) (note.Verifier, bool, error) { return log, origin == log.Name(), nil },
+		VerifierForLog: func(_ context.Context, origin string) (note.Verifier, bool, error) {
+			return log, origin == log.Name(), nil
+		},
 	})
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func run(args []string) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /add-checkpoint", witness.NewHTTPHandler(w).AddCheckpoint)
-	fmt.Printf("http://%s\n%s\n", listener.Addr(), key)
+	fmt.Fprintf(os.Stdout, "http://%s\n%s\n", listener.Addr(), key)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
