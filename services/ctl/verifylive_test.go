@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -214,4 +218,32 @@ func copyTo(to, from public) {
 	for path, raw := range from {
 		to[path] = raw
 	}
+}
+
+// A witness that is asked for has to have signed the checkpoint that the server shows.
+func TestDMD08_ALiveLogIsHeldToItsWitnesses(t *testing.T) {
+	s := newSample(t, 3)
+	l := newLive(t)
+	l.files = tileFiles(t, s, 3)
+	private := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{4}, ed25519.SeedSize))
+	raw := append([]byte{4}, private.Public().(ed25519.PublicKey)...)
+	hash := sha256.Sum256(append([]byte("w.example/1\n"), raw...))
+	key := fmt.Sprintf("w.example/1+%x+%s", hash[:4], base64.StdEncoding.EncodeToString(raw))
+	got := l.verify(s.key, "--witness", key)
+	require.Equal(t, failed, got.code)
+	require.Contains(t, got.err, "not signed by witness w.example/1")
+	require.NoFileExists(t, l.state)
+
+	text, _, _ := strings.Cut(s.signed[3], "\n\n")
+	sign := func(message string) string {
+		sig := binary.BigEndian.AppendUint64(hash[:4:4], 1679315147)
+		sig = append(sig, ed25519.Sign(private, []byte("cosignature/v1\ntime 1679315147\n"+message))...)
+		return s.signed[3] + "— w.example/1 " + base64.StdEncoding.EncodeToString(sig) + "\n"
+	}
+	l.files["checkpoint"] = []byte(sign("another\n"))
+	require.Contains(t, l.verify(s.key, "--witness", key).err, "not signed by witness w.example/1")
+	l.files["checkpoint"] = []byte(sign(text + "\n"))
+	got = l.verify(s.key, "--witness", key)
+	require.Zero(t, got.code, got.out+got.err)
+	require.Contains(t, got.out, "w.example/1 (1)")
 }
