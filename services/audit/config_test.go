@@ -63,8 +63,12 @@ func TestTheExportCommandWritesAFileThatVerifies(t *testing.T) {
 	t.Parallel()
 	s := filled(t)
 	trust := s.trust()
-	settings := s.settings()
-	raw, err := yaml.Marshal(settings)
+	raw, err := yaml.Marshal(s.settings())
+	require.NoError(t, err)
+	var written map[string]any
+	require.NoError(t, yaml.Unmarshal(raw, &written))
+	delete(written, "checkpoint_bucket") // it holds a secret, which no file spells
+	raw, err = yaml.Marshal(written)
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "audit.yaml")
 	require.NoError(t, os.WriteFile(file, raw, 0o600))
