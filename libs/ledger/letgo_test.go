@@ -177,7 +177,7 @@ func TestDH47_ADeletionBeforeItsTimeIsFound(t *testing.T) {
 		x := newShrunk(t, func(*LetGo, *auditv1.Event) {})
 		// The newest of what is gone was appended a second after the epoch.
 		at := epoch.AddDate(years, 0, 0)
-		z := &shrunk{sample: x.sample.redated(t, at), announced: 320, gone: x.gone}
+		z := &shrunk{sample: x.redated(t, at), announced: 320, gone: x.gone}
 		for _, n := range z.gone {
 			z.letGo(n)
 		}

@@ -162,14 +162,14 @@ func TestDH48_SecurityEventsAreAClosedListAndNameNoPatient(t *testing.T) {
 		for _, patient := range []uuid.UUID{uuid.Nil, patient1} {
 			var class string
 			require.NoError(t, conn.QueryRow(t.Context(), "SELECT retention_class($1, $2)", int16(number), patient).Scan(&class))
-			switch {
-			case class == "events":
+			switch class {
+			case "events":
 				require.Equal(t, uuid.Nil, patient, name)
 				events = append(events, name)
-			case class == "forever":
+			case "forever":
 				forever = append(forever, name)
 			default:
-				require.Equal(t, "entries", class)
+				require.Equal(t, "entries", class, name)
 			}
 		}
 	}
