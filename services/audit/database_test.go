@@ -43,7 +43,7 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 		"outbox_cursor SELECT", "outbox_cursor UPDATE", // how far arrivals were read, no evidence
 		"outbox_epochs INSERT", "outbox_epochs SELECT", "outbox_epochs UPDATE", // what follows from arrivals and heartbeats
 		"outbox_findings INSERT", "outbox_findings SELECT",
-		"parked INSERT", "parked.digest SELECT", "served_calls INSERT", "served_calls SELECT", "tiles INSERT", "tiles SELECT",
+		"parked INSERT", "parked.digest SELECT", "responses INSERT", "responses SELECT", "served_calls INSERT", "served_calls SELECT", "tiles INSERT", "tiles SELECT",
 		"vulnerability_notices INSERT", "vulnerability_notices SELECT", "vulnerability_reports INSERT", "vulnerability_reports SELECT",
 		"vulnerability_steps INSERT", "vulnerability_steps SELECT",
 	}, grants)
@@ -55,10 +55,10 @@ func TestDMD08_TheServiceCanInsertAndSelectOnly(t *testing.T) {
 	functions, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"commitments", "count_due", "critical_alerts", "detect_entries", "detected_since", "drop_month",
+		"commitments", "count_due", "critical_alerts", "detect_entries", "detected_since", "detections_of", "drop_month",
 		"empty_months", "ensure_partition", "known_events", "leaves", "let_go_of", "log_end", "next_batch", "next_entry",
 		"notices_since", "reviews_due",
-		"unfinished_breaches", "unfinished_incidents",
+		"unanswered_detections", "unfinished_breaches", "unfinished_incidents",
 	}, functions)
 
 	var unforced []string
