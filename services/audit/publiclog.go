@@ -77,8 +77,8 @@ type CheckpointBucket struct {
 	// Prefix begins the name of every object.
 	Prefix string `yaml:"prefix"`
 	// AccessKey and SecretKey; without them those that the machine or the pod has.
-	AccessKey config.Secret `yaml:"access_key"`
-	SecretKey config.Secret `yaml:"secret_key"`
+	AccessKey config.Secret `yaml:"access_key,omitempty"`
+	SecretKey config.Secret `yaml:"secret_key,omitempty"`
 	// RetainDays is how long nobody can remove a copy; 2,555 by default.
 	RetainDays int `yaml:"retain_days"`
 	// Mode is compliance (default) or governance.
