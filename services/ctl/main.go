@@ -25,6 +25,8 @@ type commands struct {
 	Backup  backup        `cmd:"" help:"Back up and restore the database cluster."`
 
 	Incidents   incidentCommands `cmd:"" help:"Lead through security incidents, from detection to their review."`
+	Contain     containCommands  `cmd:"" help:"Cut off an account, an address, a practice or a service."`
+	Release     releaseCommands  `cmd:"" help:"Let in again what was cut off."`
 	Holds       holds            `cmd:"" help:"Keep records from being destroyed: legal holds."`
 	Retention   retention        `cmd:"" help:"How long records are kept, and the purge of those whose time is over."`
 	Erasures    erasures         `cmd:"" help:"Destroy a patient's records on request (GDPR Article 17)."`
@@ -46,7 +48,7 @@ func run(ctx context.Context, t *terminal, args []string) int {
 		kong.Name("carekeep"),
 		kong.Description("Command line of carekeep."),
 		kong.Writers(t.out, t.err), kong.Exit(func(int) { helped = true }),
-		kong.Bind(t), kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Vars{"cuttable": serviceNames}, kong.Bind(t), kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
 		panic(err) // the commands above contradict each other
