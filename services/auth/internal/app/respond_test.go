@@ -176,3 +176,21 @@ func TestDH53_NoRuleActsAgainstASuperadminAndOnlyAuditAsks(t *testing.T) {
 		require.Equal(t, codes.OK, code)
 	}
 }
+
+// Attempts that a limit, a delay or a block refuses name whose account they were about: who counts them, as audit's rules
+// do, and who reads the practice's log, sees all of them.
+func TestDH37_RefusedAttemptsNameTheAccount(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t)
+	admin := w.NewPractice(w.Superadmin(), "alice")
+	w.Clock.Advance(time.Minute)
+	before := len(w.Events())
+	for range 7 {
+		_, _ = admin.TrySignIn(w.Auth, "a guess", "")
+	}
+	events := w.Events()[before:]
+	require.Equal(t, []string{"WRONG_PASSWORD", "WRONG_PASSWORD", "WRONG_PASSWORD", "WRONG_PASSWORD", "WRONG_PASSWORD", "SIGN_IN_LIMITED", "SIGN_IN_LIMITED"}, reasonsOf(events))
+	for _, e := range events {
+		require.Equal(t, []string{admin.ID.String(), admin.Practice}, []string{e.GetUserId(), "practices/" + e.GetPracticeId()})
+	}
+}

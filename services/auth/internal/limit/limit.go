@@ -70,7 +70,8 @@ func InstallationKey(ctx context.Context, s *store.Store, sealer *seal.Sealer, n
 }
 
 // SignIn counts a sign-in against the name, whether it exists or not, and the
-// address, and looks the name up in the same round trip.
+// address, and looks the name up in the same round trip. The account comes with a refusal too, so that the
+// event of the refusal names whose account it was about.
 func (l *Limiter) SignIn(ctx context.Context, username, address string) (store.SignIn, bool, error) {
 	return l.lookUp(ctx, username, address, l.hash("account", username))
 }
@@ -87,14 +88,11 @@ func (l *Limiter) lookUp(ctx context.Context, username, address string, delayed 
 	if err := tx.Read(ctx); err != nil {
 		return store.SignIn{}, false, err
 	}
-	if err := held(restrained); err != nil {
-		return store.SignIn{}, false, err
-	}
-	if err := refused(wait, "SIGN_IN_LIMITED", "too many sign-ins"); err != nil {
-		return store.SignIn{}, false, err
-	}
 	account, ok := found.One()
-	return account, ok, nil
+	if err := held(restrained); err != nil {
+		return account, ok, err
+	}
+	return account, ok, refused(wait, "SIGN_IN_LIMITED", "too many sign-ins")
 }
 
 // Address counts an attempt against the address alone, and refuses one that is blocked.
