@@ -16,6 +16,7 @@ import (
 var (
 	suite     *stack.Stack
 	collector *otlp.Collector
+	webhooks  *receiver
 )
 
 func TestMain(m *testing.M) {
@@ -35,6 +36,10 @@ func run(m *testing.M) (int, error) {
 		return 1, err
 	}
 	defer stop()
+	if webhooks, err = newReceiver(); err != nil {
+		return 1, err
+	}
+	defer webhooks.close()
 	if suite, err = stack.Start(ctx, stack.Options{Settings: settings()}); err != nil {
 		return 1, err
 	}
@@ -55,5 +60,6 @@ func settings() stack.Settings {
 		}
 	}
 	all["auth"]["limits.requests_per_minute"] = 100000
+	all["audit"]["response.webhooks"] = []map[string]any{webhooks.setting()}
 	return all
 }
