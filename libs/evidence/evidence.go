@@ -27,7 +27,7 @@ type Sink interface {
 type Recorder struct {
 	now    func() time.Time
 	method string
-	call   uuid.UUID // the same in all events
+	call   uuid.UUID // the same in all events; a UUIDv7, so that it says when the call began
 
 	mu        sync.Mutex
 	service   accessv1.Service
@@ -49,7 +49,17 @@ type contextKey struct{}
 
 // New returns the recorder of an RPC. Only libs/server calls it.
 func New(service accessv1.Service, method string, action accessv1.Action, now func() time.Time) *Recorder {
-	return &Recorder{service: service, method: method, action: action, now: now, call: uuid.New()}
+	return &Recorder{service: service, method: method, action: action, now: now, call: uuid.Must(uuid.NewV7())}
+}
+
+// Began is when the call began, as its id says: by the minute of that, calls that were
+// served are compared with those in the log.
+func (r *Recorder) Began() time.Time { return Began(r.call) }
+
+// Began is the time in the id of a call.
+func Began(call uuid.UUID) time.Time {
+	seconds, nanoseconds := call.Time().UnixTime()
+	return time.Unix(seconds, nanoseconds).UTC()
 }
 
 // NewJob returns a recorder for work that no RPC asked for, such as a scheduled

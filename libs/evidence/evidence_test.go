@@ -67,6 +67,8 @@ func TestDH16_EventSaysWhoWhatWhenAndWhere(t *testing.T) {
 	require.Len(t, e.GetCallId(), 16)
 	require.Equal(t, e.GetCallId(), r.Event().GetCallId(), "all events of a call name the same one")
 	require.NotEqual(t, e.GetCallId(), newRecorder().Event().GetCallId())
+	require.WithinDuration(t, time.Now(), r.Began(), time.Minute)
+	require.Equal(t, r.Began(), evidence.Began(uuid.UUID(e.GetCallId())))
 }
 
 func TestModsReplaceWhatTheRecorderKnows(t *testing.T) {

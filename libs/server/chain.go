@@ -146,5 +146,11 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 
 func (s *Server) newCall(fullMethod string) *call {
 	m := s.methodOf(fullMethod)
-	return &call{method: m, recorder: evidence.New(s.service, m.name, m.rule.GetAction(), s.now)}
+	c := &call{method: m, recorder: evidence.New(s.service, m.name, m.rule.GetAction(), s.now)}
+	counted := m.name
+	if s.methods[m.name] == nil {
+		counted = "" // whoever calls chooses the name
+	}
+	s.calls.count(c.recorder.Began(), counted)
+	return c
 }

@@ -61,6 +61,7 @@ type Server struct {
 	grpc     *grpc.Server
 	web      *web // nil where all is gRPC
 	chain    chain
+	calls    calls
 	enter    func(ctx context.Context, c *caller.Caller) (context.Context, error)
 	leave    func(ctx context.Context) error
 	// methods and validator are made by Serve before the first RPC, and only read after.

@@ -128,6 +128,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	}
 	v.complete, err = completeness.New(completeness.Options{
 		Store: entries, Sink: v.own, Conn: v.conn, Leading: v.appender.Writing, Log: log, Now: now,
+		Calls: func(whole bool) []*auditv1.MinuteCalls { return v.server.Calls(whole) },
 	})
 	if err != nil {
 		return nil, err
@@ -142,7 +143,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 	if err != nil {
 		return nil, err
 	}
-	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, v.own))
+	auditv1.RegisterAuditServiceServer(v.server, api.New(entries, v.keys, v.own, v.complete, now))
 	auditv1.RegisterVulnerabilityServiceServer(v.server, api.NewVulnerability(v.reports))
 	auditv1.RegisterBreachServiceServer(v.server, api.NewBreaches(v.breaches))
 	auditv1.RegisterIncidentServiceServer(v.server, api.NewIncidents(v.incidents))

@@ -17,6 +17,8 @@ type audit struct {
 	Checkpoint checkpoint  `cmd:"" help:"Show the newest signed checkpoint, or keep it where the database's owner cannot reach."`
 	Verify     verify      `cmd:"" help:"Verify an export of the log offline; exits with 1 where it is not whole."`
 
+	Completeness completenessReport `cmd:"" help:"Compare the calls that services served with those in the log; exits with 1 where they differ."`
+
 	Rules      ruleCommands      `cmd:"" help:"Rules of detection."`
 	Detections detectionCommands `cmd:"" help:"What the rules found."`
 	Retention  logRetention      `cmd:"" help:"Delete entries of the log whose time is over."`

@@ -840,6 +840,8 @@ const (
 	// Takes also what conditions can ask for: every field of the practice's events.
 	Permission_PERMISSION_AUDIT_RULES_TEST      Permission = 341
 	Permission_PERMISSION_AUDIT_DETECTIONS_LIST Permission = 342
+	// Whether all that services served is in the log.
+	Permission_PERMISSION_AUDIT_COMPLETENESS_READ Permission = 365
 	// Cutting off what does harm.
 	Permission_PERMISSION_USERS_CONTAIN        Permission = 345
 	Permission_PERMISSION_BLOCKS_CREATE        Permission = 346
@@ -1040,6 +1042,7 @@ var (
 		340: "PERMISSION_AUDIT_RULES_LIST",
 		341: "PERMISSION_AUDIT_RULES_TEST",
 		342: "PERMISSION_AUDIT_DETECTIONS_LIST",
+		365: "PERMISSION_AUDIT_COMPLETENESS_READ",
 		345: "PERMISSION_USERS_CONTAIN",
 		346: "PERMISSION_BLOCKS_CREATE",
 		347: "PERMISSION_CONTAINMENTS_CREATE",
@@ -1234,6 +1237,7 @@ var (
 		"PERMISSION_AUDIT_RULES_LIST":                  340,
 		"PERMISSION_AUDIT_RULES_TEST":                  341,
 		"PERMISSION_AUDIT_DETECTIONS_LIST":             342,
+		"PERMISSION_AUDIT_COMPLETENESS_READ":           365,
 		"PERMISSION_USERS_CONTAIN":                     345,
 		"PERMISSION_BLOCKS_CREATE":                     346,
 		"PERMISSION_CONTAINMENTS_CREATE":               347,
@@ -1643,7 +1647,7 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x12\x11\n" +
 	"\rMODULE_BACKUP\x10\v\x12\x15\n" +
 	"\x11MODULE_COMPLIANCE\x10\f\x12\x13\n" +
-	"\x0fMODULE_MESSAGES\x10\r*\xf2:\n" +
+	"\x0fMODULE_MESSAGES\x10\r*\xa1;\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -1842,6 +1846,8 @@ const file_carekeep_access_v1_access_proto_rawDesc = "" +
 	"\x1bPERMISSION_AUDIT_RULES_TEST\x10\xd5\x02\x1a\x04\x98\xb5\x18\n" +
 	"\x12+\n" +
 	" PERMISSION_AUDIT_DETECTIONS_LIST\x10\xd6\x02\x1a\x04\x98\xb5\x18\n" +
+	"\x12-\n" +
+	"\"PERMISSION_AUDIT_COMPLETENESS_READ\x10\xed\x02\x1a\x04\x98\xb5\x18\n" +
 	"\x12#\n" +
 	"\x18PERMISSION_USERS_CONTAIN\x10\xd9\x02\x1a\x04\x98\xb5\x18\f\x12#\n" +
 	"\x18PERMISSION_BLOCKS_CREATE\x10\xda\x02\x1a\x04\x98\xb5\x18\f\x12)\n" +

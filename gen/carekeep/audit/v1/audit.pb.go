@@ -912,6 +912,201 @@ func (x *ExportedEntry) GetSalt() []byte {
 	return nil
 }
 
+type GetCompletenessRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From this minute, seconds are cut off.
+	FromTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	// Up to, not including, this minute; at most 24 hours after from_time, and over for 2 minutes.
+	ToTime        *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCompletenessRequest) Reset() {
+	*x = GetCompletenessRequest{}
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCompletenessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCompletenessRequest) ProtoMessage() {}
+
+func (x *GetCompletenessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCompletenessRequest.ProtoReflect.Descriptor instead.
+func (*GetCompletenessRequest) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_audit_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GetCompletenessRequest) GetFromTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FromTime
+	}
+	return nil
+}
+
+func (x *GetCompletenessRequest) GetToTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ToTime
+	}
+	return nil
+}
+
+type Completeness struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FromTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	ToTime   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	// By service and method.
+	Methods []*MethodCompleteness `protobuf:"bytes,3,rep,name=methods,proto3" json:"methods,omitempty"`
+	// Runs of jobs in the log. No call asked for them, so there is nothing to compare.
+	JobRuns       int64 `protobuf:"varint,4,opt,name=job_runs,json=jobRuns,proto3" json:"job_runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Completeness) Reset() {
+	*x = Completeness{}
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Completeness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Completeness) ProtoMessage() {}
+
+func (x *Completeness) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Completeness.ProtoReflect.Descriptor instead.
+func (*Completeness) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_audit_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Completeness) GetFromTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FromTime
+	}
+	return nil
+}
+
+func (x *Completeness) GetToTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ToTime
+	}
+	return nil
+}
+
+func (x *Completeness) GetMethods() []*MethodCompleteness {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *Completeness) GetJobRuns() int64 {
+	if x != nil {
+		return x.JobRuns
+	}
+	return 0
+}
+
+type MethodCompleteness struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Service v1.Service             `protobuf:"varint,1,opt,name=service,proto3,enum=carekeep.access.v1.Service" json:"service,omitempty"`
+	// The full RPC name; empty for methods that nobody offers.
+	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	// What the service's processes say they served.
+	Served int64 `protobuf:"varint,3,opt,name=served,proto3" json:"served,omitempty"`
+	// Different calls in the log.
+	Stored        int64 `protobuf:"varint,4,opt,name=stored,proto3" json:"stored,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MethodCompleteness) Reset() {
+	*x = MethodCompleteness{}
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MethodCompleteness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MethodCompleteness) ProtoMessage() {}
+
+func (x *MethodCompleteness) ProtoReflect() protoreflect.Message {
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MethodCompleteness.ProtoReflect.Descriptor instead.
+func (*MethodCompleteness) Descriptor() ([]byte, []int) {
+	return file_carekeep_audit_v1_audit_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *MethodCompleteness) GetService() v1.Service {
+	if x != nil {
+		return x.Service
+	}
+	return v1.Service(0)
+}
+
+func (x *MethodCompleteness) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *MethodCompleteness) GetServed() int64 {
+	if x != nil {
+		return x.Served
+	}
+	return 0
+}
+
+func (x *MethodCompleteness) GetStored() int64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
 type ListAlertsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -922,7 +1117,7 @@ type ListAlertsRequest struct {
 
 func (x *ListAlertsRequest) Reset() {
 	*x = ListAlertsRequest{}
-	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[13]
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1129,7 @@ func (x *ListAlertsRequest) String() string {
 func (*ListAlertsRequest) ProtoMessage() {}
 
 func (x *ListAlertsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[13]
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1142,7 @@ func (x *ListAlertsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlertsRequest.ProtoReflect.Descriptor instead.
 func (*ListAlertsRequest) Descriptor() ([]byte, []int) {
-	return file_carekeep_audit_v1_audit_proto_rawDescGZIP(), []int{13}
+	return file_carekeep_audit_v1_audit_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListAlertsRequest) GetPageSize() int32 {
@@ -974,7 +1169,7 @@ type ListAlertsResponse struct {
 
 func (x *ListAlertsResponse) Reset() {
 	*x = ListAlertsResponse{}
-	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[14]
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1181,7 @@ func (x *ListAlertsResponse) String() string {
 func (*ListAlertsResponse) ProtoMessage() {}
 
 func (x *ListAlertsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[14]
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1194,7 @@ func (x *ListAlertsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlertsResponse.ProtoReflect.Descriptor instead.
 func (*ListAlertsResponse) Descriptor() ([]byte, []int) {
-	return file_carekeep_audit_v1_audit_proto_rawDescGZIP(), []int{14}
+	return file_carekeep_audit_v1_audit_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListAlertsResponse) GetAlerts() []*Alert {
@@ -1031,7 +1226,7 @@ type Alert struct {
 
 func (x *Alert) Reset() {
 	*x = Alert{}
-	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[15]
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1238,7 @@ func (x *Alert) String() string {
 func (*Alert) ProtoMessage() {}
 
 func (x *Alert) ProtoReflect() protoreflect.Message {
-	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[15]
+	mi := &file_carekeep_audit_v1_audit_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1251,7 @@ func (x *Alert) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alert.ProtoReflect.Descriptor instead.
 func (*Alert) Descriptor() ([]byte, []int) {
-	return file_carekeep_audit_v1_audit_proto_rawDescGZIP(), []int{15}
+	return file_carekeep_audit_v1_audit_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Alert) GetSeq() int64 {
@@ -1175,7 +1370,20 @@ const file_carekeep_audit_v1_audit_proto_rawDesc = "" +
 	"\tleaf_hash\x18\x02 \x01(\fR\bleafHash\x12\x1f\n" +
 	"\vevent_bytes\x18\x03 \x01(\fR\n" +
 	"eventBytes\x12\x12\n" +
-	"\x04salt\x18\x04 \x01(\fR\x04salt\"e\n" +
+	"\x04salt\x18\x04 \x01(\fR\x04salt\"\x96\x01\n" +
+	"\x16GetCompletenessRequest\x12?\n" +
+	"\tfrom_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\bfromTime\x12;\n" +
+	"\ato_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x06toTime\"\xd8\x01\n" +
+	"\fCompleteness\x127\n" +
+	"\tfrom_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bfromTime\x123\n" +
+	"\ato_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\x12?\n" +
+	"\amethods\x18\x03 \x03(\v2%.carekeep.audit.v1.MethodCompletenessR\amethods\x12\x19\n" +
+	"\bjob_runs\x18\x04 \x01(\x03R\ajobRuns\"\x93\x01\n" +
+	"\x12MethodCompleteness\x125\n" +
+	"\aservice\x18\x01 \x01(\x0e2\x1b.carekeep.access.v1.ServiceR\aservice\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12\x16\n" +
+	"\x06served\x18\x03 \x01(\x03R\x06served\x12\x16\n" +
+	"\x06stored\x18\x04 \x01(\x03R\x06stored\"e\n" +
 	"\x11ListAlertsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
@@ -1190,7 +1398,7 @@ const file_carekeep_audit_v1_audit_proto_rawDesc = "" +
 	"\x04risk\x18\x03 \x01(\x0e2\x17.carekeep.audit.v1.RiskR\x04risk\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x12\n" +
-	"\x04line\x18\x05 \x01(\tR\x04line2\xe2\a\n" +
+	"\x04line\x18\x05 \x01(\tR\x04line2\xf4\b\n" +
 	"\fAuditService\x12\x8d\x01\n" +
 	"\vListEntries\x12%.carekeep.audit.v1.ListEntriesRequest\x1a&.carekeep.audit.v1.ListEntriesResponse\"/\x8a\xb5\x18\n" +
 	"\bx\x12\x02\x01\x06\x18\x02(\x02\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/audit/entries:list\x12w\n" +
@@ -1202,7 +1410,8 @@ const file_carekeep_audit_v1_audit_proto_rawDesc = "" +
 	"\b|\x12\x02\x01\x06\x18\x02(\x01\x82\xd3\xe4\x93\x02(\x12&/v1/audit/entries/{seq}/inclusionProof\x12\x9b\x01\n" +
 	"\x13GetConsistencyProof\x12-.carekeep.audit.v1.GetConsistencyProofRequest\x1a#.carekeep.audit.v1.ConsistencyProof\"0\x8a\xb5\x18\n" +
 	"\b|\x12\x02\x01\x06\x18\x02(\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/audit/consistencyProof\x12}\n" +
-	"\x06Export\x12 .carekeep.audit.v1.ExportRequest\x1a!.carekeep.audit.v1.ExportResponse\",\x8a\xb5\x18\r\b}\x12\x02\x01\x06\x18\x02(\b8\x90\x1c\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/v1/audit:export0\x01\x12\x81\x01\n" +
+	"\x06Export\x12 .carekeep.audit.v1.ExportRequest\x1a!.carekeep.audit.v1.ExportResponse\",\x8a\xb5\x18\r\b}\x12\x02\x01\x06\x18\x02(\b8\x90\x1c\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/v1/audit:export0\x01\x12\x8f\x01\n" +
+	"\x0fGetCompleteness\x12).carekeep.audit.v1.GetCompletenessRequest\x1a\x1f.carekeep.audit.v1.Completeness\"0\x8a\xb5\x18\x0e\b\xed\x02\x12\x02\x01\x06\x18\x02(\x018\xac\x02\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/audit/completeness\x12\x81\x01\n" +
 	"\n" +
 	"ListAlerts\x12$.carekeep.audit.v1.ListAlertsRequest\x1a%.carekeep.audit.v1.ListAlertsResponse\"&\x8a\xb5\x18\n" +
 	"\b~\x12\x02\x01\x06\x18\x02(\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/audit/alertsB<Z:github.com/carekeep/carekeep/gen/carekeep/audit/v1;auditv1b\x06proto3"
@@ -1219,7 +1428,7 @@ func file_carekeep_audit_v1_audit_proto_rawDescGZIP() []byte {
 	return file_carekeep_audit_v1_audit_proto_rawDescData
 }
 
-var file_carekeep_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_carekeep_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_carekeep_audit_v1_audit_proto_goTypes = []any{
 	(*Entry)(nil),                      // 0: carekeep.audit.v1.Entry
 	(*ListEntriesRequest)(nil),         // 1: carekeep.audit.v1.ListEntriesRequest
@@ -1234,50 +1443,61 @@ var file_carekeep_audit_v1_audit_proto_goTypes = []any{
 	(*ExportRequest)(nil),              // 10: carekeep.audit.v1.ExportRequest
 	(*ExportResponse)(nil),             // 11: carekeep.audit.v1.ExportResponse
 	(*ExportedEntry)(nil),              // 12: carekeep.audit.v1.ExportedEntry
-	(*ListAlertsRequest)(nil),          // 13: carekeep.audit.v1.ListAlertsRequest
-	(*ListAlertsResponse)(nil),         // 14: carekeep.audit.v1.ListAlertsResponse
-	(*Alert)(nil),                      // 15: carekeep.audit.v1.Alert
-	(*Event)(nil),                      // 16: carekeep.audit.v1.Event
-	(*timestamppb.Timestamp)(nil),      // 17: google.protobuf.Timestamp
-	(v1.Action)(0),                     // 18: carekeep.access.v1.Action
-	(Outcome)(0),                       // 19: carekeep.audit.v1.Outcome
-	(Risk)(0),                          // 20: carekeep.audit.v1.Risk
-	(v1.Service)(0),                    // 21: carekeep.access.v1.Service
+	(*GetCompletenessRequest)(nil),     // 13: carekeep.audit.v1.GetCompletenessRequest
+	(*Completeness)(nil),               // 14: carekeep.audit.v1.Completeness
+	(*MethodCompleteness)(nil),         // 15: carekeep.audit.v1.MethodCompleteness
+	(*ListAlertsRequest)(nil),          // 16: carekeep.audit.v1.ListAlertsRequest
+	(*ListAlertsResponse)(nil),         // 17: carekeep.audit.v1.ListAlertsResponse
+	(*Alert)(nil),                      // 18: carekeep.audit.v1.Alert
+	(*Event)(nil),                      // 19: carekeep.audit.v1.Event
+	(*timestamppb.Timestamp)(nil),      // 20: google.protobuf.Timestamp
+	(v1.Action)(0),                     // 21: carekeep.access.v1.Action
+	(Outcome)(0),                       // 22: carekeep.audit.v1.Outcome
+	(Risk)(0),                          // 23: carekeep.audit.v1.Risk
+	(v1.Service)(0),                    // 24: carekeep.access.v1.Service
 }
 var file_carekeep_audit_v1_audit_proto_depIdxs = []int32{
-	16, // 0: carekeep.audit.v1.Entry.event:type_name -> carekeep.audit.v1.Event
-	17, // 1: carekeep.audit.v1.Entry.append_time:type_name -> google.protobuf.Timestamp
-	18, // 2: carekeep.audit.v1.ListEntriesRequest.action:type_name -> carekeep.access.v1.Action
-	19, // 3: carekeep.audit.v1.ListEntriesRequest.outcome:type_name -> carekeep.audit.v1.Outcome
-	17, // 4: carekeep.audit.v1.ListEntriesRequest.from_time:type_name -> google.protobuf.Timestamp
-	17, // 5: carekeep.audit.v1.ListEntriesRequest.to_time:type_name -> google.protobuf.Timestamp
-	20, // 6: carekeep.audit.v1.ListEntriesRequest.min_risk:type_name -> carekeep.audit.v1.Risk
-	21, // 7: carekeep.audit.v1.ListEntriesRequest.service:type_name -> carekeep.access.v1.Service
+	19, // 0: carekeep.audit.v1.Entry.event:type_name -> carekeep.audit.v1.Event
+	20, // 1: carekeep.audit.v1.Entry.append_time:type_name -> google.protobuf.Timestamp
+	21, // 2: carekeep.audit.v1.ListEntriesRequest.action:type_name -> carekeep.access.v1.Action
+	22, // 3: carekeep.audit.v1.ListEntriesRequest.outcome:type_name -> carekeep.audit.v1.Outcome
+	20, // 4: carekeep.audit.v1.ListEntriesRequest.from_time:type_name -> google.protobuf.Timestamp
+	20, // 5: carekeep.audit.v1.ListEntriesRequest.to_time:type_name -> google.protobuf.Timestamp
+	23, // 6: carekeep.audit.v1.ListEntriesRequest.min_risk:type_name -> carekeep.audit.v1.Risk
+	24, // 7: carekeep.audit.v1.ListEntriesRequest.service:type_name -> carekeep.access.v1.Service
 	0,  // 8: carekeep.audit.v1.ListEntriesResponse.entries:type_name -> carekeep.audit.v1.Entry
 	5,  // 9: carekeep.audit.v1.InclusionProof.checkpoint:type_name -> carekeep.audit.v1.Checkpoint
 	12, // 10: carekeep.audit.v1.ExportResponse.entry:type_name -> carekeep.audit.v1.ExportedEntry
-	15, // 11: carekeep.audit.v1.ListAlertsResponse.alerts:type_name -> carekeep.audit.v1.Alert
-	20, // 12: carekeep.audit.v1.Alert.risk:type_name -> carekeep.audit.v1.Risk
-	17, // 13: carekeep.audit.v1.Alert.create_time:type_name -> google.protobuf.Timestamp
-	1,  // 14: carekeep.audit.v1.AuditService.ListEntries:input_type -> carekeep.audit.v1.ListEntriesRequest
-	3,  // 15: carekeep.audit.v1.AuditService.GetEntry:input_type -> carekeep.audit.v1.GetEntryRequest
-	4,  // 16: carekeep.audit.v1.AuditService.GetCheckpoint:input_type -> carekeep.audit.v1.GetCheckpointRequest
-	6,  // 17: carekeep.audit.v1.AuditService.GetInclusionProof:input_type -> carekeep.audit.v1.GetInclusionProofRequest
-	8,  // 18: carekeep.audit.v1.AuditService.GetConsistencyProof:input_type -> carekeep.audit.v1.GetConsistencyProofRequest
-	10, // 19: carekeep.audit.v1.AuditService.Export:input_type -> carekeep.audit.v1.ExportRequest
-	13, // 20: carekeep.audit.v1.AuditService.ListAlerts:input_type -> carekeep.audit.v1.ListAlertsRequest
-	2,  // 21: carekeep.audit.v1.AuditService.ListEntries:output_type -> carekeep.audit.v1.ListEntriesResponse
-	0,  // 22: carekeep.audit.v1.AuditService.GetEntry:output_type -> carekeep.audit.v1.Entry
-	5,  // 23: carekeep.audit.v1.AuditService.GetCheckpoint:output_type -> carekeep.audit.v1.Checkpoint
-	7,  // 24: carekeep.audit.v1.AuditService.GetInclusionProof:output_type -> carekeep.audit.v1.InclusionProof
-	9,  // 25: carekeep.audit.v1.AuditService.GetConsistencyProof:output_type -> carekeep.audit.v1.ConsistencyProof
-	11, // 26: carekeep.audit.v1.AuditService.Export:output_type -> carekeep.audit.v1.ExportResponse
-	14, // 27: carekeep.audit.v1.AuditService.ListAlerts:output_type -> carekeep.audit.v1.ListAlertsResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	20, // 11: carekeep.audit.v1.GetCompletenessRequest.from_time:type_name -> google.protobuf.Timestamp
+	20, // 12: carekeep.audit.v1.GetCompletenessRequest.to_time:type_name -> google.protobuf.Timestamp
+	20, // 13: carekeep.audit.v1.Completeness.from_time:type_name -> google.protobuf.Timestamp
+	20, // 14: carekeep.audit.v1.Completeness.to_time:type_name -> google.protobuf.Timestamp
+	15, // 15: carekeep.audit.v1.Completeness.methods:type_name -> carekeep.audit.v1.MethodCompleteness
+	24, // 16: carekeep.audit.v1.MethodCompleteness.service:type_name -> carekeep.access.v1.Service
+	18, // 17: carekeep.audit.v1.ListAlertsResponse.alerts:type_name -> carekeep.audit.v1.Alert
+	23, // 18: carekeep.audit.v1.Alert.risk:type_name -> carekeep.audit.v1.Risk
+	20, // 19: carekeep.audit.v1.Alert.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 20: carekeep.audit.v1.AuditService.ListEntries:input_type -> carekeep.audit.v1.ListEntriesRequest
+	3,  // 21: carekeep.audit.v1.AuditService.GetEntry:input_type -> carekeep.audit.v1.GetEntryRequest
+	4,  // 22: carekeep.audit.v1.AuditService.GetCheckpoint:input_type -> carekeep.audit.v1.GetCheckpointRequest
+	6,  // 23: carekeep.audit.v1.AuditService.GetInclusionProof:input_type -> carekeep.audit.v1.GetInclusionProofRequest
+	8,  // 24: carekeep.audit.v1.AuditService.GetConsistencyProof:input_type -> carekeep.audit.v1.GetConsistencyProofRequest
+	10, // 25: carekeep.audit.v1.AuditService.Export:input_type -> carekeep.audit.v1.ExportRequest
+	13, // 26: carekeep.audit.v1.AuditService.GetCompleteness:input_type -> carekeep.audit.v1.GetCompletenessRequest
+	16, // 27: carekeep.audit.v1.AuditService.ListAlerts:input_type -> carekeep.audit.v1.ListAlertsRequest
+	2,  // 28: carekeep.audit.v1.AuditService.ListEntries:output_type -> carekeep.audit.v1.ListEntriesResponse
+	0,  // 29: carekeep.audit.v1.AuditService.GetEntry:output_type -> carekeep.audit.v1.Entry
+	5,  // 30: carekeep.audit.v1.AuditService.GetCheckpoint:output_type -> carekeep.audit.v1.Checkpoint
+	7,  // 31: carekeep.audit.v1.AuditService.GetInclusionProof:output_type -> carekeep.audit.v1.InclusionProof
+	9,  // 32: carekeep.audit.v1.AuditService.GetConsistencyProof:output_type -> carekeep.audit.v1.ConsistencyProof
+	11, // 33: carekeep.audit.v1.AuditService.Export:output_type -> carekeep.audit.v1.ExportResponse
+	14, // 34: carekeep.audit.v1.AuditService.GetCompleteness:output_type -> carekeep.audit.v1.Completeness
+	17, // 35: carekeep.audit.v1.AuditService.ListAlerts:output_type -> carekeep.audit.v1.ListAlertsResponse
+	28, // [28:36] is the sub-list for method output_type
+	20, // [20:28] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_carekeep_audit_v1_audit_proto_init() }
@@ -1296,7 +1516,7 @@ func file_carekeep_audit_v1_audit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carekeep_audit_v1_audit_proto_rawDesc), len(file_carekeep_audit_v1_audit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	AuditService_GetInclusionProof_FullMethodName   = "/carekeep.audit.v1.AuditService/GetInclusionProof"
 	AuditService_GetConsistencyProof_FullMethodName = "/carekeep.audit.v1.AuditService/GetConsistencyProof"
 	AuditService_Export_FullMethodName              = "/carekeep.audit.v1.AuditService/Export"
+	AuditService_GetCompleteness_FullMethodName     = "/carekeep.audit.v1.AuditService/GetCompleteness"
 	AuditService_ListAlerts_FullMethodName          = "/carekeep.audit.v1.AuditService/ListAlerts"
 )
 
@@ -52,6 +53,9 @@ type AuditServiceClient interface {
 	// checkpoints, and the full entries of the caller's practice. Entries of other
 	// practices are only salted commitments, which say nothing.
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error)
+	// Compares, for a period of whole minutes, the calls that services say they served with those
+	// in the log, by service and method, of all practices.
+	GetCompleteness(ctx context.Context, in *GetCompletenessRequest, opts ...grpc.CallOption) (*Completeness, error)
 	// Lists alerts of the caller's practice, newest first: events of critical risk,
 	// such as a document whose seal did not open.
 	ListAlerts(ctx context.Context, in *ListAlertsRequest, opts ...grpc.CallOption) (*ListAlertsResponse, error)
@@ -134,6 +138,16 @@ func (c *auditServiceClient) Export(ctx context.Context, in *ExportRequest, opts
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AuditService_ExportClient = grpc.ServerStreamingClient[ExportResponse]
 
+func (c *auditServiceClient) GetCompleteness(ctx context.Context, in *GetCompletenessRequest, opts ...grpc.CallOption) (*Completeness, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Completeness)
+	err := c.cc.Invoke(ctx, AuditService_GetCompleteness_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *auditServiceClient) ListAlerts(ctx context.Context, in *ListAlertsRequest, opts ...grpc.CallOption) (*ListAlertsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAlertsResponse)
@@ -168,6 +182,9 @@ type AuditServiceServer interface {
 	// checkpoints, and the full entries of the caller's practice. Entries of other
 	// practices are only salted commitments, which say nothing.
 	Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error
+	// Compares, for a period of whole minutes, the calls that services say they served with those
+	// in the log, by service and method, of all practices.
+	GetCompleteness(context.Context, *GetCompletenessRequest) (*Completeness, error)
 	// Lists alerts of the caller's practice, newest first: events of critical risk,
 	// such as a document whose seal did not open.
 	ListAlerts(context.Context, *ListAlertsRequest) (*ListAlertsResponse, error)
@@ -198,6 +215,9 @@ func (UnimplementedAuditServiceServer) GetConsistencyProof(context.Context, *Get
 }
 func (UnimplementedAuditServiceServer) Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error {
 	return status.Error(codes.Unimplemented, "method Export not implemented")
+}
+func (UnimplementedAuditServiceServer) GetCompleteness(context.Context, *GetCompletenessRequest) (*Completeness, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCompleteness not implemented")
 }
 func (UnimplementedAuditServiceServer) ListAlerts(context.Context, *ListAlertsRequest) (*ListAlertsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAlerts not implemented")
@@ -324,6 +344,24 @@ func _AuditService_Export_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AuditService_ExportServer = grpc.ServerStreamingServer[ExportResponse]
 
+func _AuditService_GetCompleteness_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCompletenessRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).GetCompleteness(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_GetCompleteness_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).GetCompleteness(ctx, req.(*GetCompletenessRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AuditService_ListAlerts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListAlertsRequest)
 	if err := dec(in); err != nil {
@@ -368,6 +406,10 @@ var AuditService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetConsistencyProof",
 			Handler:    _AuditService_GetConsistencyProof_Handler,
+		},
+		{
+			MethodName: "GetCompleteness",
+			Handler:    _AuditService_GetCompleteness_Handler,
 		},
 		{
 			MethodName: "ListAlerts",

@@ -178,8 +178,8 @@ type Event struct {
 	Certificate string `protobuf:"bytes,24,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	// The device that the client proved with its device token, a UUID; empty where it showed none.
 	DeviceId string `protobuf:"bytes,25,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
-	// The call of an RPC, or run of a job, that the event is part of: 16 bytes, the same in all its events.
-	// As many different ones as a service served calls must be in the log.
+	// The call of an RPC, or run of a job, that the event is part of: 16 bytes, the same in all its events,
+	// a UUIDv7. As many different ones as a service served calls must be in the log, in each minute by their time.
 	CallId []byte `protobuf:"bytes,26,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	// Fields of the response that were cleared because the caller may not see them, as
 	// "Patient.phone"; what was opened is the rest. At most 64.

@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/tlog"
@@ -43,11 +44,14 @@ type Service struct {
 	log  Log
 	keys Keys
 	sink evidence.Sink
+
+	complete Completeness
+	now      func() time.Time
 }
 
 // New returns the service.
-func New(log Log, keys Keys, sink evidence.Sink) *Service {
-	return &Service{log: log, keys: keys, sink: sink}
+func New(log Log, keys Keys, sink evidence.Sink, complete Completeness, now func() time.Time) *Service {
+	return &Service{log: log, keys: keys, sink: sink, complete: complete, now: now}
 }
 
 // practice is the caller's: the only one that a query may see. A superadmin has none

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 
+	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/access"
 	"github.com/carekeep/carekeep/libs/evidence"
@@ -53,6 +54,9 @@ type Options struct {
 	Leading func() bool // whether this replica writes the log
 	Log     *slog.Logger
 	Now     func() time.Time
+	// Calls counts those of this service, which has no outbox and sends itself no heartbeats. It
+	// is called once Run runs.
+	Calls func(whole bool) []*auditv1.MinuteCalls
 }
 
 // Watch listens on every replica, and sweeps on the one that writes the log.
@@ -64,7 +68,8 @@ type Watch struct {
 	listening  time.Time // since when no heartbeat can have been missed; zero while there is no connection
 	reconnects uint64
 
-	kept map[process]int64 // the last minute whose calls are kept; only the sweep uses it
+	kept map[process]int64 // the last minute whose calls are kept; only Run uses it
+	own  process           // this one
 }
 
 // process is one process of a service.
@@ -87,7 +92,7 @@ type beat struct {
 
 // New returns a watch that listens from now on. Run makes it sweep.
 func New(opts Options) (*Watch, error) {
-	w := &Watch{Options: opts, beats: map[process]beat{}, kept: map[process]int64{}}
+	w := &Watch{Options: opts, beats: map[process]beat{}, kept: map[process]int64{}, own: process{int16(accessv1.Service_SERVICE_AUDIT), uuid.New()}}
 	_, err := opts.Conn.Subscribe(outbox.HeartbeatSubject("*"), func(msg *nats.Msg) {
 		if err := w.hear(msg.Subject, msg.Data); err != nil {
 			w.Log.Warn("a heartbeat cannot be read", telemetry.KeyPeer, outbox.HeartbeatOf(msg.Subject), telemetry.KeyError, err.Error())
@@ -112,7 +117,7 @@ func (w *Watch) hear(subject string, payload []byte) error {
 	}
 	p := process{int16(service), epoch}
 	// As exact as the database keeps it, so that one heartbeat is not taken for two.
-	b := beat{at: w.Now().UTC().Truncate(time.Microsecond), first: message.GetFirstNumber(), goodbye: message.GetGoodbye(), served: served(p, &message)}
+	b := beat{at: w.Now().UTC().Truncate(time.Microsecond), first: message.GetFirstNumber(), goodbye: message.GetGoodbye(), served: served(p, message.GetCalls())}
 	if b.committed, err = ranges.FromProto(message.GetCommitted()); err != nil {
 		return err
 	}
@@ -133,9 +138,9 @@ func (w *Watch) hear(subject string, payload []byte) error {
 	return nil
 }
 
-func served(p process, message *auditv1.Heartbeat) []store.Served {
+func served(p process, calls []*auditv1.MinuteCalls) []store.Served {
 	var out []store.Served
-	for _, minute := range message.GetCalls() {
+	for _, minute := range calls {
 		for _, m := range minute.GetMethods() {
 			if m.GetCalls() > 0 {
 				out = append(out, store.Served{Service: p.service, Epoch: p.epoch, Minute: minute.GetMinute(), Method: m.GetMethod(), Calls: m.GetCalls()})
@@ -171,9 +176,13 @@ func (w *Watch) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepEvery)
+			defer cancel()
+			w.countOwn(end, false)
 			return
 		case <-tick.C:
 		}
+		w.countOwn(ctx, true)
 		if !w.Leading() {
 			// Who takes over has to have listened; a standby does.
 			w.heard(w.Now().UTC())

@@ -42,10 +42,7 @@ func (w *Watch) Sweep(ctx context.Context) error {
 	if err := w.Store.SaveAccount(ctx, account); err != nil {
 		return err
 	}
-	for _, c := range account.Served {
-		p := process{c.Service, c.Epoch}
-		w.kept[p] = max(w.kept[p], c.Minute)
-	}
+	w.keep(account.Served)
 	return w.log(ctx, now)
 }
 
@@ -103,14 +100,10 @@ func (w *Watch) recall(ctx context.Context, r *roll, p process) error {
 func (w *Watch) uncounted(beats map[process]beat) []store.Served {
 	var out []store.Served
 	for p, b := range beats {
-		for _, c := range b.served {
-			if c.Minute > w.kept[p] {
-				out = append(out, c)
-			}
-		}
+		out = append(out, w.uncountedOf(p, b.served)...)
 	}
 	for p := range w.kept {
-		if _, ok := beats[p]; !ok {
+		if _, ok := beats[p]; !ok && p != w.own {
 			delete(w.kept, p)
 		}
 	}

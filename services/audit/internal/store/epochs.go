@@ -148,3 +148,41 @@ func (s *Store) UnloggedFindings(ctx context.Context, since time.Time) ([]Findin
 	}
 	return missing, nil
 }
+
+// ServedCalls returns the calls of all processes in the minutes [from, to), by service and method.
+func (s *Store) ServedCalls(ctx context.Context, from, to int64) ([]Served, error) {
+	rows, err := s.pool.Query(ctx, `SELECT service, method, sum(calls)::bigint FROM served_calls
+		WHERE minute >= $1 AND minute < $2 GROUP BY service, method`, from, to)
+	if err != nil {
+		return nil, failed("read served calls", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Served, error) {
+		var c Served
+		err := row.Scan(&c.Service, &c.Method, &c.Calls)
+		return c, err
+	})
+	return list, failed("read served calls", err)
+}
+
+// EachEntry calls do with the entries of all practices that were appended in [from, to), in order,
+// and reads so many at a time. Whoever calls it takes counts from them and shows nothing else.
+func (s *Store) EachEntry(ctx context.Context, from, to time.Time, page int64, do func(Logged)) error {
+	d := NewDetect(s.pool)
+	seq, err := d.SeqAt(ctx, from)
+	if err != nil {
+		return failed("read entries", err)
+	}
+	for {
+		entries, err := d.Entries(ctx, seq, seq+page)
+		if err != nil || len(entries) == 0 {
+			return failed("read entries", err)
+		}
+		for _, e := range entries {
+			if !e.AppendTime.Before(to) {
+				return nil
+			}
+			do(e)
+		}
+		seq = entries[len(entries)-1].Seq + 1
+	}
+}

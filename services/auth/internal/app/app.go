@@ -181,6 +181,7 @@ func (a *App) build(ctx context.Context, s Settings, o Options) error {
 	if err != nil {
 		return err
 	}
+	a.relay.ReportCalls(a.Server.Calls)
 	devices, err := device.NewTokens(ctx, l.store, l.sealer)
 	if err != nil {
 		return err

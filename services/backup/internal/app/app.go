@@ -92,6 +92,7 @@ func New(ctx context.Context, s Settings, log *slog.Logger) (_ *App, err error) 
 	if err != nil {
 		return nil, err
 	}
+	a.relay.ReportCalls(a.server.Calls)
 	backupv1.RegisterBackupServiceServer(a.server, service)
 	return a, nil
 }

@@ -116,6 +116,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 		a.close()
 		return nil, err
 	}
+	a.relay.ReportCalls(a.Server.Calls)
 	generations := index.NewGenerations(a.access, a.keys, s.Search.Region, o.Now)
 	charts := chart.New(a.access, a.keys, generations, o.Now)
 	files := attach.New(charts)
