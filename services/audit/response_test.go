@@ -150,8 +150,7 @@ func TestDH37_DTD11_DMD17_DC10_ADetectionIsAnsweredOnceWithinFiveSeconds(t *test
 		require.True(t, ids[id], id)
 	}
 	r.stop()
-	r = s.writer()
-	s.response.Auth = ""
+	s.writer()
 	records.await(records.send(decoy(func(e *auditv1.Event) { e.UserId = uuid.NewString() })))
 	require.Eventually(t, func() bool { return len(hook.got()) == 3 }, patience, often, "the next detection is told")
 	require.Len(t, auth.kinds(titleForced), 2, "and those from before the restart are not told again")

@@ -25,6 +25,8 @@ const (
 	pollEvery = 500 * time.Millisecond
 	// batch is how many are planned, or taken for one target, at a time.
 	batch = 20
+	// retryAfter is the pause after a failure of the queue itself.
+	retryAfter = 2 * time.Second
 	// horizon is how old a detection may be that is still answered: it spans a long outage.
 	horizon = 7 * 24 * time.Hour
 	// lifetime is how long a response is tried: after 10, 20, 40 s and so on, up to every hour.
@@ -111,7 +113,14 @@ func (r *Responder) repeat(ctx context.Context, poke <-chan struct{}, what strin
 		}
 		if err != nil {
 			r.Log.WarnContext(ctx, what+" wait; they are looked at again", telemetry.KeyError, err.Error())
-		} else if n >= batch {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(retryAfter):
+			}
+			continue
+		}
+		if n >= batch {
 			continue
 		}
 		select {
@@ -167,7 +176,7 @@ func (r *Responder) try(ctx context.Context, t Target, x store.Response, a store
 	failed := t.Do(trying, a, x.Action)
 	cancel()
 	if ctx.Err() != nil {
-		return nil // the next writer does it
+		return ctx.Err() // the next writer does it
 	}
 	refused, over := errors.Is(failed, ErrRefused), !r.Now().Before(x.Ends)
 	if failed != nil {
