@@ -173,6 +173,44 @@ func TestDH39_ProbesCountAndASuperadminLiftsTheBlock(t *testing.T) {
 	require.Equal(t, codes.PermissionDenied, status.Code(err), "an administrator of a practice sees no addresses of others")
 }
 
+// Whoever is blocked for a week does not get out of it in half an hour by scanning on.
+func TestDH39_ProbesDoNotShortenABlock(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t)
+	root := w.Superadmin()
+	const bad = "203.0.113.30"
+	made, err := containmentsOf(w, "gateway").ContainAddress(root.Context(), &authv1.ContainAddressRequest{Address: bad, Hours: 168, Reason: "scans"})
+	require.NoError(t, err)
+	list := func() *authv1.Block {
+		t.Helper()
+		page, err := guardOf(w.Auth).ListBlocks(root.Context(), &authv1.ListBlocksRequest{})
+		require.NoError(t, err)
+		require.Len(t, page.GetBlocks(), 1)
+		return page.GetBlocks()[0]
+	}
+	probe := func() {
+		t.Helper()
+		for range 4 {
+			_, err := guardOf(w.Auth).ReportProbe(w.Context(), &authv1.ReportProbeRequest{Client: &authv1.Client{Address: bad}})
+			require.NoError(t, err)
+		}
+	}
+	before, events := list(), len(w.Events())
+	w.Clock.Advance(time.Minute)
+	probe()
+	require.Equal(t, made.GetExpireTime().AsTime(), list().GetExpireTime().AsTime())
+	require.Equal(t, before.GetReason(), list().GetReason())
+	for _, e := range w.Events()[events:] {
+		require.NotEqual(t, accessv1.Action_ACTION_BLOCK_CHANGE, e.GetAction(), "no block was made")
+	}
+	// What ends sooner is lengthened.
+	w.Clock.Advance(168*time.Hour - 2*time.Minute)
+	root.SignIn()
+	probe()
+	require.True(t, list().GetExpireTime().AsTime().After(made.GetExpireTime().AsTime()))
+	require.Equal(t, "PROBES", list().GetReason())
+}
+
 func TestDH39_WrongPasskeysSpeakAgainstTheAddressToo(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t, manySignIns)
