@@ -156,7 +156,7 @@ func TestDH10_AnIncidentGoesThroughItsPhasesInOrder(t *testing.T) {
 	require.Equal(t, "SEAL_BROKEN", errs.ReasonOf(err), "a text in another row")
 }
 
-func TestDMD25_AnIncidentDoesNotCloseWithoutReviewAndCorrectiveActions(t *testing.T) {
+func TestDMD25_DC25_AnIncidentDoesNotCloseWithoutReviewAndCorrectiveActions(t *testing.T) {
 	t.Parallel()
 	d := newRoom(t)
 	name := d.open(auditv1.Risk_RISK_LOW).GetName()
