@@ -106,7 +106,7 @@ func Resource(e *auditv1.Entry, proof *Proof) object {
 		}
 	}
 	out["subtype"] = subtypes
-	if v.GetReason() != "" {
+	if v.GetReason() != "" && !secret(v.GetReason()) {
 		out["outcomeDesc"] = v.GetReason()
 	}
 	if v.GetPracticeId() == "" {
@@ -116,10 +116,18 @@ func Resource(e *auditv1.Entry, proof *Proof) object {
 		delete(out, "entity")
 	}
 	if proof != nil {
-		out["extension"] = []object{proof.extension()}
+		shown := *proof
+		if secret(v.GetReason()) { // it stands in the bytes too
+			shown.Event, shown.Salt = nil, nil
+		}
+		out["extension"] = []object{shown.extension()}
 	}
 	return out
 }
+
+// secret reports whether a reason of package watch in records tells that a patient is watched, or is a decoy.
+// A report may be handed to the patient; a decoy that is known is none.
+func secret(reason string) bool { return reason == "VIP_ACCESS" || reason == "DECOY_TOUCHED" }
 
 func name(s accessv1.Service) string {
 	return "carekeep " + strings.ToLower(strings.TrimPrefix(s.String(), "SERVICE_"))

@@ -50,6 +50,25 @@ func TestDH34_GoldenAuditEvents(t *testing.T) {
 	golden.Lines(t, "resources", lines)
 }
 
+// Whether a patient is watched or a decoy is in no resource, nor in the bytes that its proof is of.
+func TestDH34_NoResourceTellsWhoIsWatched(t *testing.T) {
+	t.Parallel()
+	show := func(reason string) string {
+		e := &auditv1.Event{Action: accessv1.Action_ACTION_READ, Outcome: auditv1.Outcome_OUTCOME_OK, Reason: reason}
+		raw, err := json.Marshal(auditevent.Resource(&auditv1.Entry{Event: e}, &auditevent.Proof{Leaf: []byte("leaf"), Event: []byte("bytes"), Salt: []byte("salt")}))
+		require.NoError(t, err)
+		return string(raw)
+	}
+	for _, reason := range []string{"VIP_ACCESS", "DECOY_TOUCHED"} {
+		require.NotContains(t, show(reason), "outcomeDesc")
+		require.NotContains(t, show(reason), `"event"`)
+		require.NotContains(t, show(reason), `"salt"`)
+		require.Contains(t, show(reason), `"leafHash"`)
+	}
+	require.Contains(t, show("BREAK_GLASS"), `"outcomeDesc":"BREAK_GLASS"`)
+	require.Contains(t, show("BREAK_GLASS"), `"event"`)
+}
+
 // The five codes of FHIR share out all actions.
 func TestEveryActionHasOneCode(t *testing.T) {
 	t.Parallel()

@@ -104,6 +104,8 @@ var messaging = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_CONSENTS_REVOKE,
 }
 
+// audit is what reads the log. Who opened a chart is among it and no doctor's to ask: the service
+// of the log knows no care teams, so whoever may ask may do so about every patient.
 var audit = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_AUDIT_ENTRIES_LIST,
 	accessv1.Permission_PERMISSION_AUDIT_ENTRIES_READ,
@@ -169,7 +171,6 @@ var patientRights = []accessv1.Permission{
 	accessv1.Permission_PERMISSION_RIGHTS_TOKENS_ISSUE,
 	accessv1.Permission_PERMISSION_RIGHTS_EXPORT,
 	accessv1.Permission_PERMISSION_DISCLOSURES_READ,
-	accessv1.Permission_PERMISSION_AUDIT_ACCESS_REPORTS_READ,
 	accessv1.Permission_PERMISSION_DISCLOSURES_RECORD,
 	accessv1.Permission_PERMISSION_DISCLOSURES_SUSPEND,
 	accessv1.Permission_PERMISSION_PATIENT_CONSENTS_READ,

@@ -44,6 +44,17 @@ func TestDC03_FourKindsAndTheTemplatesOfStaff(t *testing.T) {
 	require.Zero(t, Of(Role{Kind: accessv1.RoleKind_ROLE_KIND_STAFF, Template: "janitor"}).Len())
 }
 
+// Audit knows no care teams: whoever may read access reports reads those of every patient of the practice.
+func TestDH34_OnlyWhoReadsTheLogReadsAccessReports(t *testing.T) {
+	t.Parallel()
+	for _, role := range All() {
+		of := Of(role)
+		require.Equal(t, of.Has(accessv1.Permission_PERMISSION_AUDIT_ENTRIES_READ), of.Has(accessv1.Permission_PERMISSION_AUDIT_ACCESS_REPORTS_READ), role)
+	}
+	require.False(t, Of(Role{Kind: accessv1.RoleKind_ROLE_KIND_DOCTOR}).Has(accessv1.Permission_PERMISSION_AUDIT_ACCESS_REPORTS_READ))
+	require.True(t, Of(Role{Kind: accessv1.RoleKind_ROLE_KIND_ADMIN}).Has(accessv1.Permission_PERMISSION_AUDIT_ACCESS_REPORTS_READ))
+}
+
 func TestDC04_RolesLackWhatTheyMustNotHave(t *testing.T) {
 	t.Parallel()
 	kind := func(k accessv1.RoleKind, template string) access.Permissions {
