@@ -133,7 +133,9 @@ func TestRetentionIsShownSetAndPurged(t *testing.T) {
 	inPractice(t, g)
 	var change recordsv1.UpdateRetentionRequest
 	asked(t, g, "GET /v1/retention", &recordsv1.GetRetentionRequest{}, func() proto.Message { return &recordsv1.Retention{Years: 10, AutomaticPurge: true} })
-	asked(t, g, "PATCH /v1/retention", &change, func() proto.Message { return &recordsv1.Retention{Years: change.GetYears(), AutomaticPurge: change.GetAutomaticPurge()} })
+	asked(t, g, "PATCH /v1/retention", &change, func() proto.Message {
+		return &recordsv1.Retention{Years: change.GetYears(), AutomaticPurge: change.GetAutomaticPurge()}
+	})
 	got := g.run(t, "", "retention", "show")
 	require.Zero(t, got.code, got.err)
 	require.Equal(t, "10 calendar years after the last contact; patients whose time has ended are purged daily\n", got.out)

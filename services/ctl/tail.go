@@ -66,10 +66,12 @@ func (c *tailEntries) Run(ctx context.Context, t *terminal) error {
 
 // ended is nil for an interruption, which is how a tail is meant to end.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // passing tells a refusal that a later try may not meet.

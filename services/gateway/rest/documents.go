@@ -90,7 +90,7 @@ func (d *documents) upload(w http.ResponseWriter, r *http.Request, params map[st
 	failed := sendDocument(stream, options, body)
 	if failed != nil && !body.broken() {
 		cancel() // to end in order would tell records that the document is complete
-		<-answered
+		_ = <-answered // it is what was sent that failed
 		Fail(w, r, failed)
 		return
 	}

@@ -173,9 +173,7 @@ func (w *world) settle() {
 		w.end(0, true, true)
 	}
 	for range 60 {
-		for _, r := range slices.Clone(w.table) {
-			w.sent = append(w.sent, r)
-		}
+		w.sent = append(w.sent, w.table...)
 		for len(w.sent) > 0 {
 			w.deliver(0, false)
 		}

@@ -68,6 +68,10 @@ func (x *Incidents) Sweep(ctx context.Context) error {
 	open := map[source]*subject{}
 	for _, u := range list {
 		s, err := x.load(ctx, u.Practice, u.ID)
+		if err != nil && errs.KindOf(err) == errs.KindDataLoss {
+			x.Log.ErrorContext(ctx, "an incident does not open and is left out", "incident", Name(u.ID), telemetry.KeyError, err.Error())
+			continue // the others' clocks go on
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", Name(u.ID), err)
 		}
@@ -185,7 +189,8 @@ func (x *Incidents) raise(ctx context.Context, open map[source]*subject, key sou
 		if err == nil {
 			s.state.Evidence = append(s.state.Evidence, r)
 		}
-		if errs.ReasonOf(err) != "INCIDENT_CLOSED" {
+		// One that was closed meanwhile, or that somebody filled, holds no other up.
+		if reason := errs.ReasonOf(err); reason != "INCIDENT_CLOSED" && reason != "INCIDENT_FULL" {
 			return err
 		}
 	}

@@ -145,6 +145,9 @@ func TestDH37_TheDefaultPackFindsWhatItSays(t *testing.T) {
 			return strings.TrimPrefix(l.take(0, failed, reason("SEAL_BROKEN")), "SEAL_BROKEN")
 		}},
 		"RULES_REFUSED": {1, once(action(accessv1.Action_ACTION_ALERT), audit, failed, reason("RULES_FILE_REFUSED"))},
+		"INCIDENT_DUTY": {1, once(action(accessv1.Action_ACTION_INCIDENT_CHANGE), audit, reason("INCIDENT_ESCALATED"))},
+		"BREACH_DUTY":   {1, once(action(accessv1.Action_ACTION_INCIDENT_CHANGE), audit, reason("BREACH_DUE"))},
+		"REVIEW_DUTY":   {1, once(action(accessv1.Action_ACTION_ALERT), audit, failed, reason("LOG_REVIEW_OVERDUE"))},
 	}
 	pack, err := rules.Default()
 	require.NoError(t, err)
