@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/access"
 )
@@ -76,7 +75,7 @@ func compared(t *terminal, report *auditv1.Completeness) (differs bool) {
 		if method == "" {
 			method = "(no such method)"
 		}
-		fmt.Fprintf(t.out, "%-8s %-64s served %8d  stored %8d%s\n", access.ServiceName(accessv1.Service(m.GetService())), method, m.GetServed(), m.GetStored(), note)
+		fmt.Fprintf(t.out, "%-8s %-64s served %8d  stored %8d%s\n", access.ServiceName(m.GetService()), method, m.GetServed(), m.GetStored(), note)
 	}
 	fmt.Fprintf(t.out, "%-73s served %8d  stored %8d\nruns of jobs, which nobody called: %d\n", "all", served, stored, report.GetJobRuns())
 	return differs

@@ -89,8 +89,8 @@ func (d *documents) upload(w http.ResponseWriter, r *http.Request, params map[st
 	}()
 	failed := sendDocument(stream, options, body)
 	if failed != nil && !body.broken() {
-		cancel() // to end in order would tell records that the document is complete
-		_ = <-answered // it is what was sent that failed
+		cancel()   // to end in order would tell records that the document is complete
+		<-answered //nolint:errcheck // it is what was sent that failed
 		Fail(w, r, failed)
 		return
 	}
