@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -232,6 +233,8 @@ func TestDC24_AnAssessmentNeedsEachFactorOrEvidence(t *testing.T) {
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 	_, err = assess(&auditv1.Assessment{EncryptionEvidence: &auditv1.EvidenceRange{FromSeq: 1 << 40, ToSeq: 1 << 40}})
 	require.Equal(t, codes.InvalidArgument, status.Code(err), "entries that are not there")
+	_, err = assess(&auditv1.Assessment{EncryptionEvidence: &auditv1.EvidenceRange{ToSeq: math.MaxInt64}})
+	require.Equal(t, codes.InvalidArgument, status.Code(err), "more than there is")
 	b, err := assess(&auditv1.Assessment{Nature: f("a"), Recipient: f("b"), Acquired: f("never viewed"), Mitigated: f("d")})
 	require.NoError(t, err)
 	require.False(t, b.GetNotifiable())

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -340,8 +341,9 @@ func TestDH51_CriticalAlertsOpenOneIncidentForEachRuleAndPractice(t *testing.T) 
 	require.NoError(t, err)
 	require.NoError(t, d.close(name))
 	require.Empty(t, opened(practiceA))
-	p.await(p.send(event(broken)))
+	p.await(p.send(event(broken), event(broken), event(), event(broken)))
 	again := opened(practiceA)
+	require.Len(t, again[0].GetEvidence(), 2, "what lies between two alerts is no evidence")
 	require.Len(t, again, 1, "after the end another one opens")
 	require.NotEqual(t, name, again[0].GetName())
 }
@@ -352,7 +354,10 @@ func TestDC23_EvidenceIsRangesOfThePracticesEntries(t *testing.T) {
 	p := d.producer("records")
 	p.await(p.send(event(), event(practice(practiceB))))
 	name := d.open(auditv1.Risk_RISK_LOW).GetName()
-	for _, r := range []*auditv1.AttachIncidentEvidenceRequest{{FromSeq: 1, ToSeq: 0}, {FromSeq: 1, ToSeq: 1}, {FromSeq: 1 << 40, ToSeq: 1 << 41}} {
+	for _, r := range []*auditv1.AttachIncidentEvidenceRequest{
+		{FromSeq: 1, ToSeq: 0}, {FromSeq: 1, ToSeq: 1}, {FromSeq: 1 << 40, ToSeq: 1 << 41},
+		{FromSeq: 0, ToSeq: 1000}, {FromSeq: 0, ToSeq: 1 << 62}, {FromSeq: 0, ToSeq: math.MaxInt64},
+	} {
 		r.Name = name
 		_, err := d.client.AttachIncidentEvidence(d.officer(practiceA), r)
 		require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", r)

@@ -302,7 +302,9 @@ func TestDH48_HoldsAndEvidenceAreSpared(t *testing.T) {
 		hold(place, "b"), hold(release, "b", refused), // patient 1
 		hold(place, "c", elsewhere), hold(release, "c", elsewhere),
 	)
-	_, err := s.as("").Exec(t.Context(), "INSERT INTO incident_evidence VALUES ($1, $2, 610, 620), ($1, $2, 640, 640)", uuid.New(), practiceA)
+	_, err := s.as("").Exec(t.Context(), "INSERT INTO incident_evidence VALUES ($1, $2, 610, 620), ($1, $2, 640, 640), "+
+		"($1, $3, 0, 4611686018427387904), ($1, $3, 1, 9223372036854775807), ($1, $3, 9223372036854775807, 9223372036854775807)",
+		uuid.New(), practiceA, uuid.New()) // rows as they could be stored once: they spare nothing of another practice
 	require.NoError(t, err)
 
 	plan, err := r.retain.Plan(t.Context())

@@ -1311,7 +1311,8 @@ func (x *CompleteIncidentTaskRequest) GetText() string {
 type AttachIncidentEvidenceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Entries of the log, both ends included; at least one of them is the practice's.
+	// Entries that are in the log, both ends included, at most 1,000,000 numbers; at least one of them is the
+	// practice's. Retention keeps those of them that are the practice's, and no others.
 	FromSeq int64 `protobuf:"varint,2,opt,name=from_seq,json=fromSeq,proto3" json:"from_seq,omitempty"`
 	ToSeq   int64 `protobuf:"varint,3,opt,name=to_seq,json=toSeq,proto3" json:"to_seq,omitempty"`
 	// What they show; may be empty.

@@ -138,12 +138,12 @@ func (x *Breaches) add(ctx context.Context, s *subject, step Step, with func(*pg
 // Assess records an assessment; the evidence of the encryption exception becomes the incident's, so that retention spares it.
 func (x *Breaches) Assess(ctx context.Context, practice, id uuid.UUID, step Step) error {
 	if step.Encrypted != nil {
-		found, err := x.Store.HasEntry(ctx, practice, *step.Encrypted)
+		field, flaw, err := x.Store.EvidenceFlaw(ctx, practice, *step.Encrypted)
 		if err != nil {
 			return err
 		}
-		if !found {
-			return invalid("assessment.encryption_evidence", "your practice has no entry there")
+		if flaw != "" {
+			return invalid("assessment.encryption_evidence."+field, flaw)
 		}
 	}
 	return x.change(ctx, practice, id, func(s *subject) (Step, func(*pgx.Batch), error) {

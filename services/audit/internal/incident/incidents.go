@@ -92,14 +92,14 @@ func (x *Incidents) Open(ctx context.Context, practice uuid.UUID, steps ...Step)
 	return id, x.add(ctx, &subject{id: id, practice: practice, state: &Incident{}}, steps)
 }
 
-// Change adds a step to an incident, if it may come now.
-func (x *Incidents) Change(ctx context.Context, practice, id uuid.UUID, step Step) error {
+// Change adds steps to an incident, all of them or none, if they may come now.
+func (x *Incidents) Change(ctx context.Context, practice, id uuid.UUID, steps ...Step) error {
 	for range register.Attempts {
 		s, err := x.load(ctx, practice, id)
 		if err != nil {
 			return err
 		}
-		if err = x.add(ctx, s, []Step{step}); !errors.Is(err, store.ErrStepTaken) {
+		if err = x.add(ctx, s, steps); !errors.Is(err, store.ErrStepTaken) {
 			return err
 		}
 	}
@@ -124,15 +124,11 @@ func (x *Incidents) add(ctx context.Context, s *subject, steps []Step) error {
 	})
 }
 
-// Holds says whether entries can be evidence: at least one of them is the practice's.
+// Holds says whether entries can be evidence: they are in the log, not too many, and at least one of them is the practice's.
 func (x *Incidents) Holds(ctx context.Context, practice uuid.UUID, r store.Range) error {
-	invalid := errs.New(errs.KindInvalid, "REQUEST_INVALID", "the request is not valid")
-	if r.From > r.To {
-		return invalid.WithField("to_seq", "must not be smaller than from_seq")
-	}
-	found, err := x.Store.HasEntry(ctx, practice, r)
-	if err == nil && !found {
-		err = invalid.WithField("from_seq", "your practice has no entry from there to to_seq")
+	field, flaw, err := x.Store.EvidenceFlaw(ctx, practice, r)
+	if err == nil && flaw != "" {
+		err = errs.New(errs.KindInvalid, "REQUEST_INVALID", "the request is not valid").WithField(field, flaw)
 	}
 	return err
 }

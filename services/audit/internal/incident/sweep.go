@@ -151,7 +151,7 @@ func (x *Incidents) openFromAlerts(ctx context.Context, open map[source]*subject
 		if err != nil || len(alerts) == 0 {
 			return err
 		}
-		ranges := map[source]store.Range{}
+		found := map[source][]store.Range{}
 		var order []source
 		for _, a := range alerts {
 			at = store.AlertKey{Seq: a.Seq, Reason: a.Reason}
@@ -159,15 +159,13 @@ func (x *Incidents) openFromAlerts(ctx context.Context, open map[source]*subject
 				continue
 			}
 			key := source{a.Practice, a.Reason}
-			r, seen := ranges[key]
-			if !seen {
-				r.From, order = a.Seq, append(order, key)
+			if found[key] == nil {
+				order = append(order, key)
 			}
-			r.To = a.Seq
-			ranges[key] = r
+			found[key] = joined(found[key], a.Seq)
 		}
 		for _, key := range order {
-			if err := x.raise(ctx, open, key, ranges[key]); err != nil {
+			if err := x.raise(ctx, open, key, found[key]); err != nil {
 				return err
 			}
 		}
@@ -177,33 +175,54 @@ func (x *Incidents) openFromAlerts(ctx context.Context, open map[source]*subject
 	}
 }
 
+// joined adds the next alert's entry to ranges. Only neighbours share one: what lies between two alerts is no
+// evidence of either, and retention would spare it for good.
+func joined(ranges []store.Range, seq int64) []store.Range {
+	if n := len(ranges); n > 0 && seq <= ranges[n-1].To+1 {
+		ranges[n-1].To = seq
+		return ranges
+	}
+	return append(ranges, store.Range{From: seq, To: seq})
+}
+
 // raise opens an incident for a rule, or adds to the open one.
-func (x *Incidents) raise(ctx context.Context, open map[source]*subject, key source, r store.Range) error {
+func (x *Incidents) raise(ctx context.Context, open map[source]*subject, key source, ranges []store.Range) error {
 	now := x.Now().UTC().Truncate(time.Microsecond)
-	found := Step{Kind: auditv1.IncidentStep_KIND_EVIDENCE_ATTACHED, Time: now, Facts: Facts{From: r.From, To: r.To}}
 	if s := open[key]; s != nil {
-		if covered(s.state.Evidence, r) || len(s.state.Evidence) >= mostRanges {
+		fresh := slices.DeleteFunc(slices.Clone(ranges), func(r store.Range) bool { return covered(s.state.Evidence, r) })
+		fresh = fresh[:min(len(fresh), max(0, mostRanges-len(s.state.Evidence)))]
+		if len(fresh) == 0 {
 			return nil
 		}
-		err := x.Change(ctx, key.practice, s.id, found)
+		err := x.Change(ctx, key.practice, s.id, attached(fresh, now)...)
 		if err == nil {
-			s.state.Evidence = append(s.state.Evidence, r)
+			s.state.Evidence = append(s.state.Evidence, fresh...)
 		}
 		// One that was closed meanwhile, or that somebody filled, holds no other up.
 		if reason := errs.ReasonOf(err); reason != "INCIDENT_CLOSED" && reason != "INCIDENT_FULL" {
 			return err
 		}
 	}
-	id, err := x.Open(ctx, key.practice, Step{
+	opened := Step{
 		Kind: auditv1.IncidentStep_KIND_OPENED, Time: now,
 		Facts: Facts{Rule: key.rule, Severity: auditv1.Risk_RISK_CRITICAL},
-		Text:  fmt.Sprintf("%s, first seen in entry %d", key.rule, r.From),
-	}, found)
+		Text:  fmt.Sprintf("%s, first seen in entry %d", key.rule, ranges[0].From),
+	}
+	id, err := x.Open(ctx, key.practice, append([]Step{opened}, attached(ranges[:min(len(ranges), mostRanges)], now)...)...)
 	if err != nil {
 		return err
 	}
 	open[key], err = x.load(ctx, key.practice, id)
 	return err
+}
+
+// attached are the steps that make ranges evidence.
+func attached(ranges []store.Range, now time.Time) []Step {
+	steps := make([]Step, len(ranges))
+	for i, r := range ranges {
+		steps[i] = Step{Kind: auditv1.IncidentStep_KIND_EVIDENCE_ATTACHED, Time: now, Facts: Facts{From: r.From, To: r.To}}
+	}
+	return steps
 }
 
 // covered reports whether a range is evidence already, as after a sweep that did not come to its end.

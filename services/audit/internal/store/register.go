@@ -134,6 +134,32 @@ func QueueEvidence(b *pgx.Batch, incident, practice uuid.UUID, r Range) {
 		incident, practice, r.From, r.To)
 }
 
+// mostEvidence is how many numbers a range that somebody names spans at most: what is in it and is the practice's is
+// kept for good, so it is what an incident shows and not the whole log. Wider spans take several ranges.
+const mostEvidence = 1_000_000
+
+// EvidenceFlaw says why entries cannot be evidence of a practice's incident: the field of a range that is wrong and
+// what is wrong with it, both "" where nothing is.
+func (s *Store) EvidenceFlaw(ctx context.Context, practice uuid.UUID, r Range) (field, flaw string, err error) {
+	if r.From > r.To {
+		return "to_seq", "must not be smaller than from_seq", nil
+	}
+	end, err := s.End(ctx)
+	switch {
+	case err != nil:
+		return "", "", err
+	case r.To >= end:
+		return "to_seq", "the log has no such entry yet", nil
+	case r.To-r.From >= mostEvidence:
+		return "to_seq", fmt.Sprintf("a range spans at most %d numbers: attach several", mostEvidence), nil
+	}
+	found, err := s.HasEntry(ctx, practice, r)
+	if err == nil && !found {
+		return "from_seq", "your practice has no entry from there to to_seq", nil
+	}
+	return "", "", err
+}
+
 // HasEntry reports whether the practice has an entry in the range.
 func (s *Store) HasEntry(ctx context.Context, practice uuid.UUID, r Range) (bool, error) {
 	found, err := readAs(ctx, s.pool, practice, pgx.RowTo[bool],
