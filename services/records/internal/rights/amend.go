@@ -14,15 +14,17 @@ import (
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/services/records/internal/chart"
 	"github.com/carekeep/carekeep/services/records/internal/fhir"
+	"github.com/carekeep/carekeep/services/records/policy"
 )
 
 var (
 	errNoAmendment = errs.New(errs.KindPrecondition, "NO_AMENDMENT", "This request asks for no amendment.")
+	errAmended     = errs.New(errs.KindPrecondition, "TYPE_NOT_AMENDED", "What the request names is no FHIR resource of a patient's chart: record a request that names one.")
 	errContent     = errs.New(errs.KindInvalid, "CONTENT_INVALID", "The new content is no resource of the type, id and patient that the request is about.").WithField("content", "must be the whole resource as it shall be, with its type, id and patient unchanged")
 )
 
 // Amend accepts an amendment: the resource gets its next version, and the request says which one
-// and who is to be informed. The version comes first: a request that stays open after a crash is accepted again, on the new etag.
+// and who is to be informed. Its type is one that the caller may change for the purpose stated. The version comes first: a request that stays open after a crash is accepted again, on the new etag.
 func (r *Rights) Amend(ctx context.Context, at Place, etag string, content []byte) (*Request, error) {
 	who, err := caller(ctx)
 	if err != nil {
@@ -42,6 +44,9 @@ func (r *Rights) Amend(ctx context.Context, at Place, etag string, content []byt
 		return nil, r.refuse(ctx, errDecided, requests.about(at, 0))
 	}
 	resourceType, id, _ := strings.Cut(e.msg.GetResource(), "/")
+	if err := amendable(who, resourceType); err != nil {
+		return nil, r.refuse(ctx, err, requests.about(at, 0))
+	}
 	target, ok := fhir.ParseUUID(id)
 	if !ok {
 		return nil, errContent
@@ -60,6 +65,15 @@ func (r *Rights) Amend(ctx context.Context, at Place, etag string, content []byt
 		m.AmendedVersion, m.Inform = doc.Version, inform
 		return r.decide(who, m, granted)
 	}, rider{}))
+}
+
+// amendable refuses what no amendment changes: types that are not FHIR's, such as a file's keys, which the chart stores
+// unchecked; and types that the caller could not change otherwise. The request names the type, and whoever recorded it chose it.
+func amendable(who actor, resourceType string) error {
+	if resourceType != fhir.TypePatient && !fhir.Clinical(resourceType) {
+		return errAmended
+	}
+	return policy.CheckChange(who.view, policy.Update, resourceType)
 }
 
 // amended checks that the new content is the same resource of the same patient. What R4 asks of it the chart checks.
