@@ -235,6 +235,8 @@ func FuzzParse(f *testing.F) {
 	f.Add("Immunization", "patient=a&vaccine-code=s|c")
 	f.Add("Encounter", "patient=a&date=2026-03-01")
 	f.Add("Practitioner", "")
+	f.Add("Patient", strings.Repeat("birthdate=1980-02-29&", 70)+strings.Repeat("family=a&", 50)+strings.Repeat("given=b&", 48))
+	f.Add("Observation", "patient=a,b&"+strings.Repeat("code=s|c&", 70))
 	f.Fuzz(func(t *testing.T, resourceType, form string) {
 		values, err := url.ParseQuery(form)
 		if err != nil {

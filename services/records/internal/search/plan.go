@@ -36,8 +36,9 @@ func (q *Query) plan(practice *keys.Practice, g index.Generation, after store.Cu
 		return g.Token(index.PatientCode, q.Type, patient, p.system, p.value)
 	})
 	t.ofPatients("date", func(patient uuid.UUID, p pair) []byte { return g.Token(index.PatientDay, q.Type, patient, p.value) })
-	out.Tokens = t.lists
-	return out, t.err
+	var err error
+	out.Tokens, err = t.lists()
+	return out, err
 }
 
 // meet is which ids are in every list; nil where there is no list.
@@ -56,56 +57,76 @@ func meet(practice *keys.Practice, resourceType string, lists [][]string) []uuid
 	return out
 }
 
-// tokens collects the lists of tokens of which a document has one each.
+// tokens collects the lists of tokens of which a document has one each. No token is made before
+// all are counted: each is an HMAC, and parameters that stand again multiply.
 type tokens struct {
 	q        *Query
 	g        index.Generation
 	patients []uuid.UUID
-	lists    [][][]byte
+	wanted   []wanted
 	count    int
 	err      error
+}
+
+// wanted are the alternatives of one parameter: how many there are, and how each is made.
+type wanted struct {
+	name  string
+	count int
+	token func(i int) []byte
 }
 
 func (t *tokens) of(x *index.Index, values ...string) []byte {
 	return t.g.Token(x, t.q.Type, uuid.Nil, values...)
 }
 
-// list adds the alternatives of one parameter. One that leaves nothing to look for
-// is refused: it would silently find nothing.
-func (t *tokens) list(name string, alternatives [][]byte) {
-	if t.count += len(alternatives); t.count > maxTokens && t.err == nil {
+// want adds the alternatives of one parameter, and reports whether there may be more.
+func (t *tokens) want(name string, count int, token func(i int) []byte) bool {
+	if t.err != nil {
+		return false
+	}
+	if t.count += count; t.count > maxTokens {
 		t.err = errs.New(errs.KindInvalid, ReasonTooWide, fmt.Sprintf("The search combines into more than %d values: ask with fewer alternatives.", maxTokens)).
 			WithField(name, "has too many alternatives, together with those of the other parameters")
+		return false
 	}
-	for _, token := range alternatives {
-		if token == nil && t.err == nil {
-			t.err = errs.New(errs.KindInvalid, "QUERY_INVALID",
-				"The query says too little: give an identifier with letters or digits, a phone number of at least 7 digits, or a name with a full birth date.").
-				WithField(name, "leaves nothing to look for once it is normalised")
+	t.wanted = append(t.wanted, wanted{name: name, count: count, token: token})
+	return true
+}
+
+// lists makes the tokens. A parameter with one that leaves nothing to look for
+// is refused: it would silently find nothing.
+func (t *tokens) lists() ([][][]byte, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	var out [][][]byte
+	for _, w := range t.wanted {
+		alternatives := make([][]byte, w.count)
+		for i := range alternatives {
+			if alternatives[i] = w.token(i); alternatives[i] == nil {
+				return nil, errs.New(errs.KindInvalid, "QUERY_INVALID",
+					"The query says too little: give an identifier with letters or digits, a phone number of at least 7 digits, or a name with a full birth date.").
+					WithField(w.name, "leaves nothing to look for once it is normalised")
+			}
 		}
+		out = append(out, alternatives)
 	}
-	t.lists = append(t.lists, alternatives)
+	return out, nil
 }
 
 func (t *tokens) ofPairs(name string, token func(pair) []byte) {
 	for _, list := range t.q.values[name] {
-		alternatives := make([][]byte, len(list))
-		for i, p := range list {
-			alternatives[i] = token(p)
+		if !t.want(name, len(list), func(i int) []byte { return token(list[i]) }) {
+			return
 		}
-		t.list(name, alternatives)
 	}
 }
 
 func (t *tokens) ofPatients(name string, token func(uuid.UUID, pair) []byte) {
 	for _, list := range t.q.values[name] {
-		alternatives := [][]byte{}
-		for _, patient := range t.patients {
-			for _, p := range list {
-				alternatives = append(alternatives, token(patient, p))
-			}
+		if !t.want(name, len(t.patients)*len(list), func(i int) []byte { return token(t.patients[i/len(list)], list[i%len(list)]) }) {
+			return
 		}
-		t.list(name, alternatives)
 	}
 }
 
@@ -118,37 +139,32 @@ func (t *tokens) ofNames() {
 		t.err = index.ErrNoPhonetics
 		return
 	}
+	givens := v["given"]
+	name := func(f, b, g pair) []byte { return t.of(index.NameBirthDate, f.value, g.value, b.value) }
+	if len(givens) == 0 {
+		givens = [][]pair{{{}}}
+		name = func(f, b, _ pair) []byte { return t.of(index.FamilyBirthDate, f.value, b.value) }
+	}
+	sound := func(n, b, _ pair) []byte { return t.of(index.SoundBirthDate, n.value, b.value) }
 	for _, births := range v["birthdate"] {
-		for _, families := range v["family"] {
-			if len(v["given"]) == 0 {
-				t.product("family", families, births, nil, func(f, b, _ pair) []byte { return t.of(index.FamilyBirthDate, f.value, b.value) })
-			}
-			for _, givens := range v["given"] {
-				t.product("family", families, births, givens, func(f, b, g pair) []byte {
-					return t.of(index.NameBirthDate, f.value, g.value, b.value)
-				})
-			}
-		}
-		for _, names := range v["phonetic"] {
-			t.product("phonetic", names, births, nil, func(n, b, _ pair) []byte { return t.of(index.SoundBirthDate, n.value, b.value) })
+		if !t.product("family", v["family"], births, givens, name) || !t.product("phonetic", v["phonetic"], births, [][]pair{{{}}}, sound) {
+			return
 		}
 	}
 }
 
-func (t *tokens) product(name string, a, b, c []pair, token func(a, b, c pair) []byte) {
-	if c == nil {
-		c = []pair{{}}
-	}
-	var out [][]byte
-	for _, x := range a {
-		for _, y := range b {
-			for _, z := range c {
-				if len(out) > maxTokens {
-					break
-				}
-				out = append(out, token(x, y, z))
+// product wants every combination of one of each of names with births and one of each of more,
+// and reports whether there may be others.
+func (t *tokens) product(name string, names [][]pair, births []pair, more [][]pair, token func(n, b, m pair) []byte) bool {
+	for _, a := range names {
+		for _, c := range more {
+			combined := func(i int) []byte {
+				return token(a[i/len(c)/len(births)], births[i/len(c)%len(births)], c[i%len(c)])
+			}
+			if !t.want(name, len(a)*len(births)*len(c), combined) {
+				return false
 			}
 		}
 	}
-	t.list(name, out)
+	return true
 }
