@@ -21,6 +21,9 @@ const (
 	MaxOperations = 200
 	// MaxResult bounds what a patch makes: copies of copies grow without bound.
 	MaxResult = 4 << 20
+	// MaxNodes bounds the values (objects, lists and scalars) of a document and all that a patch adds
+	// to it: taken apart, one costs about 200 bytes of memory, however few it has itself.
+	MaxNodes = 200_000
 )
 
 // Reasons why a patch is refused.
@@ -131,7 +134,10 @@ func (p Patch) Apply(doc []byte, frozen ...string) ([]byte, error) {
 	if err := strictjson.Check(doc, MaxResult); err != nil {
 		return nil, errs.Wrap(err, errs.KindInvalid, ReasonMalformed, "The document cannot be patched: it is no JSON that is taken here.")
 	}
-	t := newTree(doc)
+	t, err := newTree(doc)
+	if err != nil {
+		return nil, errs.Wrap(err, errs.KindTooLarge, ReasonLimit, fmt.Sprintf("The document has more than %d values, too many for a patch: replace it with PUT.", MaxNodes))
+	}
 	for i, o := range p {
 		if o.changes(frozen) {
 			return nil, refuse(errs.KindInvalid, ReasonFrozen, i, "changes what cannot be changed: "+strings.Join(frozen, ", "))

@@ -97,6 +97,59 @@ func TestPatchesAreRefused(t *testing.T) {
 	require.NoError(t, err, "what is frozen can be tested and copied")
 }
 
+// What a patch makes is bounded by its values too, not just by its bytes: a list of zeros has half
+// as many values as bytes, and each takes a hundred times its bytes.
+func TestValuesAreCountedBeforeTheyAreMade(t *testing.T) {
+	t.Parallel()
+	list := func(values int) string { // with the document and the list itself
+		return `{"a":[` + strings.TrimSuffix(strings.Repeat("0,", values-2), ",") + `]}`
+	}
+	copies := func(n int) string {
+		var ops []string
+		for i := range n {
+			ops = append(ops, fmt.Sprintf(`{"op":"copy","from":"/a","path":"/b%d"}`, i))
+		}
+		return "[" + strings.Join(ops, ",") + "]"
+	}
+	value := func(op string, values int) string {
+		return `[{"op":"` + op + `","path":"/a","value":[` + strings.TrimSuffix(strings.Repeat("0,", values-1), ",") + `]}]`
+	}
+	for name, c := range map[string]struct{ doc, patch, says string }{
+		"seven copies of half a MiB":  {list(262_000), copies(7), "replace it with PUT"},
+		"seven copies of all it can":  {list(jsonpatch.MaxNodes), copies(7), "operation 0"},
+		"seven copies of an eighth":   {list(jsonpatch.MaxNodes/8 + 1), copies(7), "operation 6"},
+		"a document one value larger": {list(jsonpatch.MaxNodes + 1), "[]", "replace it with PUT"},
+		"a value that is added":       {list(3), value("add", jsonpatch.MaxNodes-2), "operation 0"},
+		"a value that replaces":       {list(3), value("replace", jsonpatch.MaxNodes-2), "operation 0"},
+		"a value that is tested":      {list(3), value("test", jsonpatch.MaxNodes+1), "operation 0"},
+	} {
+		_, err := apply(c.doc, c.patch)
+		require.Equal(t, jsonpatch.ReasonLimit, errs.ReasonOf(err), name)
+		require.ErrorContains(t, err, c.says, name)
+	}
+	for name, c := range map[string][2]string{
+		"a document of the limit":      {list(jsonpatch.MaxNodes), "[]"},
+		"seven copies up to the limit": {list(jsonpatch.MaxNodes / 8), copies(7)},
+		"a value up to the limit":      {list(3), value("add", jsonpatch.MaxNodes-3)},
+		"empty ones and texts count 1": {`{"a":[` + strings.Repeat(`{} ,[ ],"{,[\\",`, (jsonpatch.MaxNodes-3)/3) + `0]}`, "[]"},
+	} {
+		_, err := apply(c[0], c[1])
+		require.NoError(t, err, name)
+	}
+}
+
+// A copy that is too large is not made.
+func TestACopyBeyondTheLimitTakesNoMemory(t *testing.T) { //nolint:paralleltest // it counts allocations
+	doc := []byte(`{"a":[` + strings.Repeat("0,", jsonpatch.MaxNodes-10) + `0]}`)
+	p, err := jsonpatch.Parse([]byte(`[{"op":"copy","from":"/a","path":"/b"}]`))
+	require.NoError(t, err)
+	nothing := testing.AllocsPerRun(1, func() { _, err = jsonpatch.Patch{}.Apply(doc) })
+	require.NoError(t, err)
+	refused := testing.AllocsPerRun(1, func() { _, err = p.Apply(doc) })
+	require.Equal(t, jsonpatch.ReasonLimit, errs.ReasonOf(err))
+	require.Less(t, refused, nothing+100)
+}
+
 var keys = []string{"a", "b", "c/d", "e~f", "ä"}
 
 func drawValue(t *rapid.T, depth int) any {
@@ -177,6 +230,8 @@ func differs(ops []map[string]any) bool {
 func FuzzPatch(f *testing.F) {
 	f.Add([]byte(doc), []byte(`[{"op":"add","path":"/list/1","value":{"x":0.10}},{"op":"move","from":"/o","path":"/p"}]`))
 	f.Add([]byte(`{"a":[{}]}`), []byte(`[{"op":"copy","from":"/a","path":"/a/0/b"},{"op":"test","path":"","value":{}}]`))
+	f.Add([]byte(`{"a":[`+strings.Repeat("0,", 100)+`0]}`), []byte(`[`+strings.Repeat(`{"op":"copy","from":"","path":"/b"},`, 9)+`{"op":"remove","path":"/a"}]`))
+	f.Add([]byte(`[`+strings.Repeat(`{},[ ],"[,{",`, 50)+`1]`), []byte(`[{"op":"copy","from":"/0","path":"/-"},{"op":"replace","path":"/1","value":[[],{}]}]`))
 	f.Fuzz(func(t *testing.T, doc, patch []byte) {
 		if same, err := (jsonpatch.Patch{}).Apply(doc); err == nil && string(same) != string(doc) {
 			t.Fatalf("%q became %q", doc, same)

@@ -19,7 +19,7 @@ var (
 type tree struct {
 	root        *node
 	lead, after []byte // white space around the document
-	size        int    // bytes that the document has at most
+	size, nodes int    // bytes and values that the document has at most
 }
 
 // node is a value. A scalar has its bytes in raw; an object or a list its members,
@@ -39,12 +39,17 @@ type member struct {
 	value                 *node
 }
 
-func newTree(doc []byte) *tree {
+// newTree takes JSON apart, unless it has more than MaxNodes values.
+func newTree(doc []byte) (*tree, error) {
+	t := &tree{size: len(doc), nodes: count(doc)}
+	if t.nodes > MaxNodes {
+		return nil, errLimit
+	}
 	s := &scan{raw: doc}
-	t := &tree{lead: s.space(), size: len(doc)}
+	t.lead = s.space()
 	t.root = s.value()
 	t.after = s.space()
-	return t
+	return t, nil
 }
 
 func (t *tree) bytes() []byte {
@@ -195,35 +200,43 @@ func (t *tree) at(path []string) (*node, error) {
 
 func (t *tree) apply(o operation) error {
 	switch o.op {
-	case "test":
-		n, err := t.at(o.path)
-		if err == nil && !equal(n, newTree(o.value).root) {
-			err = errTest
-		}
-		return err
 	case "remove":
 		_, err := t.remove(o.path)
 		return err
-	case "add":
-		return t.add(o.path, newTree(o.value).root, len(o.value))
-	case "replace":
-		return t.replace(o.path, newTree(o.value).root, len(o.value))
+	case "move":
+		return t.move(o)
 	case "copy":
-		n, err := t.at(o.from)
-		if err != nil {
-			return err
-		}
-		return t.add(o.path, n.clone(), len(n.append(nil)))
+		return t.copy(o)
 	}
-	return t.move(o)
+	value, err := newTree(o.value)
+	if err != nil {
+		return err
+	}
+	if o.op == "test" {
+		n, err := t.at(o.path)
+		if err == nil && !equal(n, value.root) {
+			err = errTest
+		}
+		return err
+	}
+	if err := t.grow(value.size, value.nodes); err != nil {
+		return err
+	}
+	if o.op == "add" {
+		return t.add(o.path, value.root)
+	}
+	return t.replace(o.path, value.root)
 }
 
-// grow counts what an operation adds, so that it ends before memory does.
-func (t *tree) grow(by int) error {
-	if t.size += by; t.size > 2*MaxResult {
-		return errLimit
+func (t *tree) copy(o operation) error {
+	n, err := t.at(o.from)
+	if err != nil {
+		return err
 	}
-	return nil
+	if err := t.grow(n.weigh()); err != nil {
+		return err
+	}
+	return t.add(o.path, n.clone())
 }
 
 func (t *tree) move(o operation) error {
@@ -234,7 +247,7 @@ func (t *tree) move(o operation) error {
 	if err != nil {
 		return err
 	}
-	return t.add(o.path, n, 0)
+	return t.add(o.path, n)
 }
 
 func startsWith(path, prefix []string) bool {
@@ -246,13 +259,13 @@ func startsWith(path, prefix []string) bool {
 	return true
 }
 
-func (t *tree) replace(path []string, value *node, size int) error {
+func (t *tree) replace(path []string, value *node) error {
 	n, err := t.at(path)
 	if err != nil {
 		return err
 	}
 	*n = *value
-	return t.grow(size)
+	return nil
 }
 
 func (t *tree) remove(path []string) (*node, error) {
@@ -275,10 +288,7 @@ func (t *tree) remove(path []string) (*node, error) {
 	return m.value, nil
 }
 
-func (t *tree) add(path []string, value *node, size int) error {
-	if err := t.grow(size); err != nil {
-		return err
-	}
+func (t *tree) add(path []string, value *node) error {
 	if len(path) == 0 {
 		t.root = value
 		return nil
