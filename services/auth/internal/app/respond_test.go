@@ -61,6 +61,52 @@ func TestDH37_TheOwnerOfAnAccountAndTheAdministratorsAreTold(t *testing.T) {
 	require.Equal(t, []int{0, 0}, notices(w, other), "another practice's administrator learns nothing")
 }
 
+func TestDH37_TheAdministratorWhoIsSuspectedIsNotWarned(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t)
+	admin := w.NewPractice(w.Superadmin(), "alice")
+	bob := w.NewUser(admin, "bob", accessv1.RoleKind_ROLE_KIND_ADMIN, "")
+	audit := containmentsOf(w, "audit")
+	_, err := audit.Respond(w.Context(), detected(bob, notifyAdmins))
+	require.NoError(t, err)
+	last := detected(bob, notifyUser)
+	_, err = audit.Respond(w.Context(), last)
+	require.NoError(t, err)
+	w.Inbox.Told(bob.Email, "Reference: detections/"+last.GetDetection())
+	w.Inbox.Told(admin.Email, "A rule of carekeep found what an administrator has to look at")
+	require.Equal(t, []int{1, 0}, notices(w, bob))
+	require.Equal(t, []int{0, 1}, notices(w, admin))
+}
+
+// Rules count by sign-in names, which strangers choose: a thousand names are not a thousand mails.
+func TestDH37_OneRuleMailsOnePersonTenTimesAnHour(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t)
+	root := w.Superadmin()
+	audit := containmentsOf(w, "audit")
+	find := func(title string) string {
+		t.Helper()
+		r := &authv1.RespondRequest{Detection: uuid.NewString(), Kind: notifyAdmins, Title: title}
+		before := len(w.Events())
+		_, err := audit.Respond(w.Context(), r)
+		require.NoError(t, err)
+		return r.GetDetection() + strings.Repeat(" mailed", int(w.Events()[before].GetCount()))
+	}
+	for n := range 25 {
+		require.Equal(t, n < 10, strings.HasSuffix(find("Many failed sign-ins to one account"), " mailed"), n)
+		w.Clock.Advance(time.Second)
+	}
+	w.Inbox.Told(root.Email, "This is number 10 within an hour.")
+	other := find("Another rule")
+	require.Contains(t, other, " mailed", "the bound is of one rule")
+	w.Clock.Advance(time.Hour - 26*time.Second)
+	require.NotContains(t, find("Many failed sign-ins to one account"), " mailed")
+	w.Clock.Advance(time.Second)
+	require.Contains(t, find("Many failed sign-ins to one account"), " mailed")
+	w.Inbox.Told(root.Email, "Not mailed since the last one of this kind: 16 more.")
+	require.Equal(t, []int{0, 12}, notices(w, root))
+}
+
 // notices counts the mails about the person's own account, and those to an administrator.
 func notices(w *testkit.World, p *testkit.Person) []int {
 	counts := []int{0, 0}

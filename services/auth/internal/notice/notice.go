@@ -38,6 +38,8 @@ type Details struct {
 	UserAgent string
 	// Reference is what to ask for, as an id of the audit log.
 	Reference string
+	// Note is a sentence of auth's own about the notices before and after this one.
+	Note string
 }
 
 // Queued is a notice that is ready to join a transaction in the user's practice.
@@ -104,6 +106,9 @@ func Compose(username string, kind Kind, d Details, at time.Time) (mail.Message,
 	}
 	if d.Reference != "" {
 		fmt.Fprintf(&b, "Reference: %s\n", printable(d.Reference))
+	}
+	if d.Note != "" {
+		fmt.Fprintf(&b, "\n%s\n", d.Note)
 	}
 	if special, ok := adviceAbout[kind]; ok {
 		b.WriteString("\n" + special)

@@ -23,9 +23,7 @@ import (
 
 const (
 	reasonDetected = "DETECTION"
-	// mostChiefs bounds how many are written to about one detection.
-	mostChiefs = 20
-	usualBlock = time.Hour
+	usualBlock     = time.Hour
 )
 
 var (
@@ -147,30 +145,6 @@ func (s *Responses) add(ctx context.Context, tx *store.Tx, q Request) (func() in
 func (s *Responses) contain(tx *store.Tx, q Request, c store.Containment) *store.Rows[store.Containment] {
 	c.ID, c.Reason, c.Detection = uuid.Must(uuid.NewV7()), q.Title, &q.Detection
 	return tx.Contain(c)
-}
-
-// tell queues mail about the detection.
-func (s *Responses) tell(ctx context.Context, tx *store.Tx, q Request) (func() int, error) {
-	kind, to := notice.ActivityUnusual, []uuid.UUID{q.User}
-	if q.Kind == authv1.ResponseKind_RESPONSE_KIND_NOTIFY_ADMINISTRATORS {
-		kind = notice.PracticeAlert
-		read := s.Store.In(q.Practice)
-		chiefs := read.Chiefs(mostChiefs)
-		if err := read.Read(ctx); err != nil {
-			return nil, err
-		}
-		to = chiefs.All()
-	}
-	for _, user := range to {
-		queued, err := s.Notices.Prepare(ctx, q.Practice, user, kind, notice.Details{
-			What: q.Title, Address: q.Address, Reference: "detections/" + q.Detection.String(),
-		})
-		if err != nil {
-			return nil, err
-		}
-		queued.Queue(tx)
-	}
-	return func() int { return len(to) }, nil
 }
 
 func orUsual(d time.Duration) time.Duration {

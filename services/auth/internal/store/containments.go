@@ -99,8 +99,8 @@ func (t *Tx) Respond(detection uuid.UUID, kind authv1.ResponseKind) *Rows[uuid.U
 		ON CONFLICT DO NOTHING RETURNING detection`, detection, int16(kind), t.at()) //nolint:gosec // a handful of kinds
 }
 
-// Chiefs are the enabled administrators of the practice, or the superadmins of the platform, who have accepted their invitation.
-func (t *Tx) Chiefs(limit int) *Rows[uuid.UUID] {
+// Chiefs are the enabled administrators of the practice, or the superadmins of the platform, who have accepted their invitation, without one user.
+func (t *Tx) Chiefs(limit int, but uuid.UUID) *Rows[uuid.UUID] {
 	return scalars[uuid.UUID](t, `SELECT u.id FROM users u JOIN credentials c ON c.user_id = u.id
-		WHERE u.practice_id = $1 AND u.role IN (1, 2) AND NOT u.disabled AND c.password_hash <> '' ORDER BY u.id LIMIT $2`, t.practice, limit)
+		WHERE u.practice_id = $1 AND u.id <> $3 AND u.role IN (1, 2) AND NOT u.disabled AND c.password_hash <> '' ORDER BY u.id LIMIT $2`, t.practice, limit, but)
 }
