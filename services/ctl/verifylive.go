@@ -158,8 +158,5 @@ func showLive(w io.Writer, r *livelog.Report) {
 	if r.Younger > 0 {
 		row("", "%d may be younger than what the server shows", r.Younger)
 	}
-	if r.Withdrawn > 0 {
-		row("withdrawn", "%d entries at the beginning are no longer shown; their hashes still prove the rest", r.Withdrawn)
-	}
 	showProblems(w, r.Problems, 0)
 }

@@ -178,17 +178,23 @@ func TestDMD08_TheStateFileFindsARollback(t *testing.T) {
 	require.Zero(t, l.verify(s.key).code, "a lie does not take the place of what was verified")
 }
 
-// Where the first entries are no longer shown, the rest still proves.
-func TestALiveLogMayWithdrawItsBeginning(t *testing.T) {
+// Commitments are shown for good, also of what retention let go: a server that hides the first of them, or all, hides something.
+func TestDMD08_ALiveLogMayNotWithdrawEntries(t *testing.T) {
 	s := newSample(t, 1003)
 	l := newLive(t)
 	l.files = tileFiles(t, s, 1003)
 	delete(l.files, "tile/entries/000")
 	delete(l.files, "tile/entries/001")
 	got := l.verify(s.key)
-	require.Zero(t, got.code, got.out+got.err)
-	require.Contains(t, got.out, "491 verified now")
-	require.Contains(t, got.out, "512 entries at the beginning are no longer shown")
+	require.Equal(t, failed, got.code, got.out+got.err)
+	require.Contains(t, got.out, "entries 0 to 255: ENTRY_MISSING")
+	require.Contains(t, got.out, "entries 256 to 511: ENTRY_MISSING")
+	delete(l.files, "tile/entries/002")
+	delete(l.files, "tile/entries/003.p/235")
+	got = l.verify(s.key)
+	require.Equal(t, failed, got.code, got.out+got.err)
+	require.Contains(t, got.out, "entries 768 to 1002: ENTRY_MISSING")
+	require.NoFileExists(t, l.state)
 }
 
 func TestALiveLogThatIsNotThereSaysSo(t *testing.T) {
