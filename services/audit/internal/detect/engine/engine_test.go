@@ -100,6 +100,13 @@ func TestDH37_TheDefaultPackFindsWhatItSays(t *testing.T) {
 		"PASSWORD_SPRAYING": {8, func(l *log, i int) string {
 			return l.take(time.Duration(i)*3*time.Minute, action(signIn), denied, sessionless, user(fmt.Sprint("u", i)), address(fmt.Sprintf("192.0.2.%d", i)))
 		}},
+		"PASSWORD_SPRAYING_BLOCKED": {20, func(l *log, i int) string {
+			got := l.take(time.Duration(i)*time.Minute, action(signIn), denied, sessionless, user(fmt.Sprint("u", i)), address(fmt.Sprintf("192.0.2.%d", i)))
+			if i == 7 { // the alert of before
+				return strings.TrimPrefix(got, "PASSWORD_SPRAYING")
+			}
+			return got
+		}},
 		"BRUTE_FORCE_SUCCEEDED": {10, func(l *log, i int) string {
 			if i == 9 {
 				l.take(20*time.Second, action(signIn), denied, sessionless)
@@ -164,6 +171,19 @@ func TestDH37_TheDefaultPackFindsWhatItSays(t *testing.T) {
 		}
 		require.Zero(t, l.Stats().Failed, want)
 	}
+}
+
+// A practice behind one address whose people mistype is not cut off by the first alert.
+func TestDH37_SprayingIsAnAlertBeforeItIsBlocked(t *testing.T) {
+	t.Parallel()
+	pack, err := rules.Default()
+	require.NoError(t, err)
+	actions := map[string][]string{}
+	for _, r := range pack.Rules {
+		actions[r.ID] = r.Actions
+	}
+	require.Empty(t, actions["PASSWORD_SPRAYING"])
+	require.Equal(t, []string{"block_address"}, actions["PASSWORD_SPRAYING_BLOCKED"])
 }
 
 func sessionless(e *auditv1.Event) { e.SessionId, e.UserId = "", "" }
