@@ -7,6 +7,7 @@ import (
 	"hash"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/tlog"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
@@ -22,6 +23,20 @@ const (
 	// ClassEvents, security events that name no patient, for 365 days (claim DH-48).
 	ClassEvents Class = "events"
 )
+
+// ClassOf returns the class of an event, "" for what is kept forever. The database has the same rule
+// for its columns: security events that name no patient are a closed list.
+func ClassOf(e *auditv1.Event) Class {
+	switch e.GetAction() {
+	case accessv1.Action_ACTION_RETAIN:
+		return ""
+	case accessv1.Action_ACTION_ADMIT, accessv1.Action_ACTION_BLOCK_CHANGE, accessv1.Action_ACTION_ALERT:
+		if id, err := uuid.Parse(e.GetPatientId()); e.GetPatientId() == "" || err == nil && id == uuid.Nil {
+			return ClassEvents
+		}
+	}
+	return ClassEntries
+}
 
 const (
 	entryYears = 7

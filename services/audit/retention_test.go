@@ -162,6 +162,8 @@ func TestDH48_SecurityEventsAreAClosedListAndNameNoPatient(t *testing.T) {
 		for _, patient := range []uuid.UUID{uuid.Nil, patient1} {
 			var class string
 			require.NoError(t, conn.QueryRow(t.Context(), "SELECT retention_class($1, $2)", int16(number), patient).Scan(&class))
+			says := ledger.ClassOf(&auditv1.Event{Action: accessv1.Action(number), PatientId: patient.String()})
+			require.Equal(t, strings.TrimPrefix(class, "forever"), string(says), "database and ledger agree: %s", name)
 			switch class {
 			case "events":
 				require.Equal(t, uuid.Nil, patient, name)
@@ -457,6 +459,37 @@ func TestDH47_TheDatabaseDeletesNothingElse(t *testing.T) {
 	refused("DELETE FROM let_go")
 	refused("UPDATE let_go SET members = '{}'")
 	refused("UPDATE log_holds SET released = true")
+}
+
+// Columns decide what is due, and a superuser can set them: what was signed is asked before anything goes.
+func TestDH47_DH48_RetentionLaundersNoDeletion(t *testing.T) {
+	t.Parallel()
+	nobody := uuid.Nil.String()
+	for name, sql := range map[string]string{
+		"a reading as a security event": "UPDATE entries SET action = 28, patient_id = '" + nobody + "' WHERE seq = 601",
+		"another patient's":             "UPDATE entries SET patient_id = '" + uuid.NewString() + "' WHERE seq = 7",
+		"another practice's":            "UPDATE entries SET practice_id = '" + uuid.NewString() + "' WHERE seq = 7",
+		"another event":                 "UPDATE entries SET event = event || 'x'::bytea WHERE seq = 7",
+		"another entry as a whole":      "UPDATE entries e SET (event, salt, leaf_hash) = (SELECT event, salt, leaf_hash FROM entries WHERE seq = 8) WHERE seq = 7",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, r := aged(t)
+			s.tamper(sql)
+			options := r.retain.Options
+			options.Purge = true
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); retention.New(options).Daily(ctx) }()
+			require.Eventually(t, func() bool { return strings.Contains(s.logs.String(), "retention of the log did not end") }, patience, often)
+			cancel()
+			<-ended
+			require.Len(t, s.numbers("seq IN (7, 601)"), map[bool]int{true: 1, false: 2}[strings.HasSuffix(sql, "601")], "it stays")
+			require.Equal(t, 1, s.count("alerts WHERE risk = 4 AND reason = '"+retention.ReasonAltered+"'"))
+			_, err := r.run()
+			require.Equal(t, retention.ReasonAltered, errs.ReasonOf(err))
+		})
+	}
 }
 
 // A superuser, who can switch triggers off, is found by the verifier as before.

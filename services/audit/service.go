@@ -111,7 +111,7 @@ func newService(ctx context.Context, s Settings, identity *mtls.Source, log *slo
 		Leading: v.appender.Writing, Log: log, Now: now,
 	})
 	v.retain = retention.New(retention.Options{
-		Store: entries, Sink: v.own, Keep: s.Retention.keep(), Purge: s.Retention.Mode == "purge", Writing: v.appender.Writing, Log: log, Now: now,
+		Store: entries, Keys: v.keys, Sink: v.own, Keep: s.Retention.keep(), Purge: s.Retention.Mode == "purge", Writing: v.appender.Writing, Log: log, Now: now,
 	})
 	v.reviews = review.New(review.Options{
 		Store: entries, Seal: seal.New(v.transit, transit.AuditIncidents), Keys: v.keys, Sink: v.own, Name: s.LogName,

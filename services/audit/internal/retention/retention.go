@@ -1,6 +1,7 @@
 // Package retention deletes what the log has kept long enough (claims DH-47, DH-48, DMD-32). It
-// announces each batch in the log and then asks the database, which alone decides: what may
-// go follows from the rules, the clock and the holds there, whatever this package believes.
+// announces each batch in the log and then asks the database, which decides: what may
+// go follows from the rules, the clock and the holds there, whatever this package believes. It refuses only what
+// is due by columns that are not what was signed.
 package retention
 
 import (
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/tlog"
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
@@ -31,6 +33,7 @@ const (
 	freshFor = 5 * time.Minute
 	every    = 24 * time.Hour
 	lookAt   = time.Minute
+	job      = "jobs/RunRetention"
 )
 
 var classes = []ledger.Class{ledger.ClassEntries, ledger.ClassEvents}
@@ -46,6 +49,9 @@ type Store interface {
 	CountDue(context.Context, ledger.Class, store.Retention) (store.Due, error)
 	Cutoff(context.Context, ledger.Class, store.Retention) (time.Time, error)
 	NextBatch(ctx context.Context, class ledger.Class, cutoff time.Time, first int64, most int) (store.Batch, error)
+	Stored(ctx context.Context, seqs []int64) ([]ledger.Entry, error)
+	Checkpoint(ctx context.Context, atLeast int64) (string, error)
+	Tiles(context.Context) tlog.TileReader
 	LetGo(ctx context.Context, announcement uuid.UUID) (int64, error)
 	EmptyMonths(context.Context) ([]time.Time, error)
 	DropMonth(ctx context.Context, month time.Time) (bool, error)
@@ -59,6 +65,7 @@ type Store interface {
 // Options are what retention works with. All but Purge are required.
 type Options struct {
 	Store   Store
+	Keys    Keys
 	Sink    evidence.Sink
 	Keep    store.Retention
 	Purge   bool        // the daily job deletes; else it only says what is due
@@ -151,8 +158,11 @@ func (r *Retention) class(ctx context.Context, recorder *evidence.Recorder, clas
 	}
 }
 
-// letGo has a batch announced in the log, and then deleted.
+// letGo has a batch checked, announced in the log, and then deleted.
 func (r *Retention) letGo(ctx context.Context, recorder *evidence.Recorder, class ledger.Class, cutoff time.Time, b store.Batch) (int64, error) {
+	if err := r.check(ctx, class, b); err != nil {
+		return 0, err
+	}
 	var gone ledger.Gone
 	for i, seq := range b.Seqs {
 		gone.Add(seq, b.Leaves[i])
@@ -214,7 +224,7 @@ func (r *Retention) Daily(ctx context.Context) {
 
 func (r *Retention) daily(ctx context.Context) error {
 	if r.Purge {
-		recorder := evidence.New(accessv1.Service_SERVICE_AUDIT, "jobs/RunRetention", accessv1.Action_ACTION_RETAIN, r.Now)
+		recorder := evidence.New(accessv1.Service_SERVICE_AUDIT, job, accessv1.Action_ACTION_RETAIN, r.Now)
 		done, err := r.Run(ctx, recorder, 1<<62)
 		r.Log.InfoContext(ctx, "retention deleted entries of the log", telemetry.KeyCount, done.Deleted)
 		return err

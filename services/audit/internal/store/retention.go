@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,6 +60,32 @@ func (s *Store) NextBatch(ctx context.Context, class ledger.Class, cutoff time.T
 		copy(b.Leaves[i][:], raw[i])
 	}
 	return b, failed("look for what is due", err)
+}
+
+// Stored returns entries by their numbers, in order, with their columns, of all practices; without those that are not there.
+// They are at most a batch, which is held in memory.
+func (s *Store) Stored(ctx context.Context, seqs []int64) ([]ledger.Entry, error) {
+	if len(seqs) == 0 {
+		return nil, nil
+	}
+	rows, err := s.pool.Query(ctx, "SELECT DISTINCT practice_id FROM leaves($1, $2) WHERE seq = ANY ($3)", seqs[0], seqs[len(seqs)-1]+1, seqs)
+	if err != nil {
+		return nil, failed("read what is due", err)
+	}
+	practices, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, failed("read what is due", err)
+	}
+	var entries []ledger.Entry
+	for _, practice := range practices {
+		own, err := readAs(ctx, s.pool, practice, scanEntry, "SELECT "+entryColumns+" FROM entries WHERE practice_id = $1 AND seq = ANY ($2)", practice, seqs)
+		if err != nil {
+			return nil, failed("read what is due", err)
+		}
+		entries = append(entries, own...)
+	}
+	slices.SortFunc(entries, func(a, b ledger.Entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	return entries, nil
 }
 
 // ErrBatchChanged says that what was announced is not what may go now: a hold came, or somebody else was faster.
