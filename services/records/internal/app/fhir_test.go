@@ -142,6 +142,15 @@ func TestFHIRCreateReadUpdateDelete(t *testing.T) {
 	require.Equal(t, next, h.fhir(u, "GET", at+"/_history/2", "").body)
 	require.Equal(t, []any{"DELETE", "PUT", "POST"}, h.fhir(u, "GET", at+"/_history", "").get("entry.#.request.method").Value())
 	require.Equal(t, 405, h.fhir(u, "PUT", at, next, "If-Match", `W/"3"`).status, "an update creates nothing")
+
+	// A patient who is deleted takes the versions of the whole chart along.
+	require.Equal(t, 200, h.fhir(u, "GET", "/Patient/"+patient+"/_history/1", "").status)
+	require.Equal(t, 204, h.fhir(u, "DELETE", "/Patient/"+patient, "").status)
+	for _, path := range []string{"/Patient/" + patient + "/_history/1", at + "/_history/1", at + "/_history/2", at + "/_history"} {
+		got := h.fhir(u, "GET", path, "")
+		require.Equal(t, 404, got.status, path)
+		require.NotContains(t, got.body, "Heart rate")
+	}
 }
 
 func TestFHIRRefusesBadHTTP(t *testing.T) {

@@ -47,7 +47,7 @@ func TestAmendmentsChangeOnlyWhatTheCallerMayChange(t *testing.T) {
 	d, err := h.upload(h.as(doctor), &recordsv1.UploadDocumentOptions{Parent: patient, FileName: "x.pdf", MediaType: "application/pdf"}, scanned)
 	require.NoError(t, err)
 	file := lastPart(d.GetName())
-	refused("TYPE_NOT_AMENDED", doctor, verified("StoredFile/"+file), `{"resourceType":"StoredFile","id":"`+file+`"}`)
+	refused("TYPE_NOT_AMENDED", doctor, verified("StoredFile/"+file), `{"resourceType":"StoredFile"}`)
 	for _, other := range []string{"WorkingHours", "Organization", "Nonsense"} {
 		refused("TYPE_NOT_AMENDED", doctor, verified(other+"/"+uuid.NewString()), `{"resourceType":"`+other+`"}`)
 	}

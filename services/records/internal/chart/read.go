@@ -42,7 +42,7 @@ func (c *Chart) Find(ctx context.Context, resourceType string, id uuid.UUID) (Do
 }
 
 // FindVersion returns one version of a resource, current or past, also of one
-// that was deleted since.
+// that was deleted since. A patient who was deleted has no versions to read, in the whole chart.
 func (c *Chart) FindVersion(ctx context.Context, resourceType string, id uuid.UUID, version int64) (Document, error) {
 	_, v, err := View(ctx)
 	if err != nil {

@@ -61,9 +61,9 @@ const readVersion = `SELECT ` + documentColumns + ` FROM (
 	SELECT ` + columns + ` FROM documents WHERE practice_id = $1 AND type = $4 AND id = $5 AND version = $6
 	UNION ALL
 	SELECT ` + columns + ` FROM document_history WHERE practice_id = $1 AND type = $4 AND id = $5 AND version = $6) d` + joins + `
-	WHERE NOT d.deleted`
+	WHERE NOT d.deleted AND p.deleted_at IS NULL`
 
-// ReadVersion reads one version of a resource, also of one that was deleted.
+// ReadVersion reads one version of a resource, also of one that was deleted, though not of a patient who was.
 func ReadVersion(b *pgx.Batch, v Viewer, resourceType string, id uuid.UUID, version int64, out *Document, found *bool) {
 	one(b, found, func(r pgx.Rows) error { return scanDocument(r, out) }, readVersion, v.args(resourceType, id, version)...)
 }
