@@ -70,13 +70,12 @@ func TestErasureRequestsAreCompletedByWhatWasDecided(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, e.GetName(), r.GetErasure())
 	require.Equal(t, recordsv1.RightsState_RIGHTS_STATE_COMPLETED, r.GetState())
-	access := granted(t, l.as(doctor), desk, f.patient)
+	access := granted(t, l.as(doctor), desk, other.patient)
 	refusedTo("ERASURE_STRAY", access, e.GetName())
 
 	// Carried out, it takes the request along. Where the chart comes back, by an import, a request is answered by the
 	// certificate if it was there first.
 	l.aged(f.patient, longAgo)
-	l.admin("UPDATE rights_rows SET updated_at = '" + longAgo + "', created_at = '" + longAgo + "'")
 	asking := l.now()
 	done, err := l.grant(l.next, l.request(f.patient))
 	require.NoError(t, err)
@@ -88,4 +87,52 @@ func TestErasureRequestsAreCompletedByWhatWasDecided(t *testing.T) {
 	r, err = complete(decided(true, asking), done.GetName())
 	require.NoError(t, err)
 	require.Equal(t, done.GetName(), r.GetErasure())
+}
+
+// Asking for erasure is no contact: where the seven years are over when the request comes in, they stay over through all
+// of its steps, and what it asks for is carried out. A request of another kind is a contact, which begins them anew.
+func TestErasureRequestsDoNotExtendTheRetention(t *testing.T) {
+	t.Parallel()
+	l := newLife(t)
+	doctor, desk := l.doctor(), l.desk()
+	f, other := l.file(doctor), l.file(doctor)
+	for _, x := range []file{f, other} {
+		l.aged(x.patient, longAgo)
+	}
+	r := asked(t, l.as(doctor), desk, f.patient, ukRequest(recordsv1.RightsKind_RIGHTS_KIND_ERASURE))
+	name := r.GetName()
+	_, err := desk.VerifyRequester(l.as(doctor), &recordsv1.VerifyRequesterRequest{Name: name, Verification: twoMethods})
+	require.NoError(t, err)
+	_, err = desk.PauseRightsRequest(l.as(doctor), &recordsv1.PauseRightsRequestRequest{Name: name, Reason: recordsv1.PauseReason_PAUSE_REASON_IDENTITY})
+	require.NoError(t, err)
+	_, err = desk.ResumeRightsRequest(l.as(doctor), &recordsv1.ResumeRightsRequestRequest{Name: name})
+	require.NoError(t, err)
+	_, err = desk.FileStatement(l.as(doctor), &recordsv1.FileStatementRequest{Name: name, Text: "All of it."})
+	require.NoError(t, err)
+	_, err = desk.DecideRightsRequest(l.as(doctor), &recordsv1.DecideRightsRequestRequest{Name: name, Granted: true})
+	require.NoError(t, err)
+	require.Len(t, l.sql("SELECT FROM rights_rows WHERE patient_id = $1 AND NOT contact", f.patientID), 6, "every step")
+	done, err := l.grant(l.next, l.request(f.patient))
+	require.NoError(t, err)
+	require.NotEmpty(t, done.GetCertificate())
+	require.Equal(t, map[string]int64{"erasures": 1}, l.left(f.patientID))
+
+	// The request went with the chart. Where the person asks again at a practice that has the chart again, by an import,
+	// the same erasure completes the request that came in before it.
+	require.Empty(t, l.mustImport(doctor, bundleOf(patientDoc(f.patientID))).problems)
+	again := ukRequest(recordsv1.RightsKind_RIGHTS_KIND_ERASURE)
+	again.ReceiveTime = r.GetReceiveTime()
+	r = asked(t, l.as(doctor), desk, f.patient, again)
+	_, err = desk.VerifyRequester(l.as(doctor), &recordsv1.VerifyRequesterRequest{Name: r.GetName(), Verification: twoMethods})
+	require.NoError(t, err)
+	_, err = desk.DecideRightsRequest(l.as(doctor), &recordsv1.DecideRightsRequestRequest{Name: r.GetName(), Granted: true})
+	require.NoError(t, err)
+	r, err = desk.CompleteRightsRequest(l.as(doctor), &recordsv1.CompleteRightsRequestRequest{Name: r.GetName(), Evidence: "Letter", Erasure: done.GetName()})
+	require.NoError(t, err)
+	require.Equal(t, recordsv1.RightsState_RIGHTS_STATE_COMPLETED, r.GetState())
+
+	asked(t, l.as(doctor), desk, other.patient, ukRequest(recordsv1.RightsKind_RIGHTS_KIND_ACCESS))
+	require.Empty(t, l.sql("SELECT FROM rights_rows WHERE patient_id = $1 AND NOT contact", other.patientID))
+	_, err = l.grant(l.next, l.request(other.patient))
+	refusedAs(t, "RETENTION_RUNS", err)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/proto"
 
 	recordsv1 "github.com/carekeep/carekeep/gen/carekeep/records/v1"
 	"github.com/carekeep/carekeep/libs/errs"
@@ -45,6 +46,13 @@ func (r *Rights) erasure(ctx context.Context, patient uuid.UUID, name string) (*
 		return nil, nil
 	}
 	return &e, nil
+}
+
+// ofErasure says whether a row is a request for erasure. Every version of it is: a step of the request that counted as a
+// contact would begin the retention anew, and nothing could be erased that is asked for.
+func ofErasure(msg proto.Message) bool {
+	m, ok := msg.(*Request)
+	return ok && m.GetKind() == recordsv1.RightsKind_RIGHTS_KIND_ERASURE
 }
 
 // answered says why an erasure, named so, is no answer to a request that was decided (UK GDPR Article 17: refused under an

@@ -266,6 +266,7 @@ func (r *Rights) seal(ctx context.Context, practice uuid.UUID, owner store.Patie
 	if row.Due, row.Zone, err = dueRow(msg, r.now()); err != nil {
 		return row, err
 	}
+	row.Erasure = ofErasure(msg)
 	row.KeyID, row.Wrapped, row.Digest = key.ID(), owner.Wrapped, index.Index.Digest(plain)
 	row.Sealed, err = key.Seal(binding(practice, row), plain)
 	return row, err

@@ -26,6 +26,8 @@ type RightsRow struct {
 	// Due is the day on which an answer is due, midnight UTC, and Zone where it is counted. Zero where no clock runs.
 	Due  time.Time
 	Zone string
+	// Erasure is whether it is a request for erasure, which is no contact: last_contact, by which retention is counted, leaves it out.
+	Erasure bool
 }
 
 // Read says whether the row came with its content: one beyond the bytes of a page does not.
@@ -81,8 +83,8 @@ const appendRights = `WITH can AS (
 		SELECT 1 FROM patients p WHERE p.practice_id = $1 AND p.patient_id = $4 AND p.key_id = $8 AND p.deleted_at IS NULL AND ` + visible + `),
 	seal AS (UPDATE data_keys SET seals = seals + 1
 		WHERE practice_id = $1 AND key_id = $8 AND seals < 2147483648 AND EXISTS (SELECT FROM can) RETURNING 1)
-	INSERT INTO rights_rows (practice_id, type, id, patient_id, version, key_id, created_at, updated_at, due_on, due_zone, digest, sealed)
-	SELECT $1, $5, $6, $4, $7, $8, $9, $10, $11::date, $12, $13, $14 FROM seal
+	INSERT INTO rights_rows (practice_id, type, id, patient_id, version, key_id, created_at, updated_at, due_on, due_zone, digest, sealed, contact)
+	SELECT $1, $5, $6, $4, $7, $8, $9, $10, $11::date, $12, $13, $14, NOT $15::boolean FROM seal
 	ON CONFLICT DO NOTHING RETURNING 1`
 
 // AppendRights adds a version, where nobody else has added it, for a patient whom the viewer may see.
@@ -92,7 +94,7 @@ func AppendRights(b *pgx.Batch, v Viewer, r RightsRow, done *bool) {
 		text := r.Due.Format(time.DateOnly)
 		due = &text
 	}
-	changed(b, done, appendRights, v.args(r.Patient, r.Type, r.ID, r.Version, r.KeyID, r.Created, r.Updated, due, r.Zone, r.Digest, r.Sealed)...)
+	changed(b, done, appendRights, v.args(r.Patient, r.Type, r.ID, r.Version, r.KeyID, r.Created, r.Updated, due, r.Zone, r.Digest, r.Sealed, r.Erasure)...)
 }
 
 // DueRequest is an open request whose day is near or past.
