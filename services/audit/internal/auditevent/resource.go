@@ -105,8 +105,10 @@ func Resource(e *auditv1.Entry, proof *Proof) object {
 			out["meta"] = object{"profile": []string{balp + p.profile}}
 		}
 	}
-	out["subtype"] = subtypes
-	if v.GetReason() != "" && !secret(v.GetReason()) {
+	if v.GetAction() != accessv1.Action_ACTION_WATCH_CHANGE {
+		out["subtype"] = subtypes
+	}
+	if v.GetReason() != "" && !secret(v) {
 		out["outcomeDesc"] = v.GetReason()
 	}
 	if v.GetPracticeId() == "" {
@@ -117,7 +119,7 @@ func Resource(e *auditv1.Entry, proof *Proof) object {
 	}
 	if proof != nil {
 		shown := *proof
-		if secret(v.GetReason()) { // it stands in the bytes too
+		if secret(v) { // it stands in the bytes too
 			shown.Event, shown.Salt = nil, nil
 		}
 		out["extension"] = []object{shown.extension()}
@@ -125,9 +127,14 @@ func Resource(e *auditv1.Entry, proof *Proof) object {
 	return out
 }
 
-// secret reports whether a reason of package watch in records tells that a patient is watched, or is a decoy.
-// A report may be handed to the patient; a decoy that is known is none.
-func secret(reason string) bool { return reason == "VIP_ACCESS" || reason == "DECOY_TOUCHED" }
+// watching are the reasons of package watch in records, and the rules of audit about them, that tell that a patient is
+// watched, or is a decoy. A report may be handed to the patient; a decoy that is known is none.
+var watching = map[string]bool{"VIP_ACCESS": true, "DECOY_TOUCHED": true, "HONEYPATIENT": true}
+
+// secret reports whether the reason of an event must not be shown; that somebody marked the chart must not be, either.
+func secret(v *auditv1.Event) bool {
+	return watching[v.GetReason()] || v.GetAction() == accessv1.Action_ACTION_WATCH_CHANGE
+}
 
 func name(s accessv1.Service) string {
 	return "carekeep " + strings.ToLower(strings.TrimPrefix(s.String(), "SERVICE_"))
@@ -179,7 +186,7 @@ func entities(v *auditv1.Event, p pattern) []object {
 			"type": coding(systemKind, "2"), "role": coding(systemRole, "24"),
 			"_query": object{"extension": []object{{"url": absent, "valueCode": "masked"}}},
 		})
-	case v.GetResource() != "":
+	case v.GetResource() != "" && v.GetAction() != accessv1.Action_ACTION_WATCH_CHANGE:
 		out = append(out, object{
 			"type": coding(systemKind, "2"), "role": coding(systemRole, "4"),
 			"what": object{"identifier": object{"system": systemResource, "value": v.GetResource()}},

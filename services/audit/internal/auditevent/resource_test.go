@@ -59,7 +59,14 @@ func TestDH34_NoResourceTellsWhoIsWatched(t *testing.T) {
 		require.NoError(t, err)
 		return string(raw)
 	}
-	for _, reason := range []string{"VIP_ACCESS", "DECOY_TOUCHED"} {
+	marked, err := json.Marshal(auditevent.Resource(&auditv1.Entry{Event: &auditv1.Event{
+		Action: accessv1.Action_ACTION_WATCH_CHANGE, Reason: "DECOY_ARMED", PatientId: "p", Resource: "patients/p/decoy",
+	}}, &auditevent.Proof{Leaf: []byte("leaf"), Event: []byte("bytes")}))
+	require.NoError(t, err)
+	for _, word := range []string{"WATCH", "DECOY", "decoy", `"event"`} {
+		require.NotContains(t, string(marked), word)
+	}
+	for _, reason := range []string{"VIP_ACCESS", "DECOY_TOUCHED", "HONEYPATIENT"} {
 		require.NotContains(t, show(reason), "outcomeDesc")
 		require.NotContains(t, show(reason), `"event"`)
 		require.NotContains(t, show(reason), `"salt"`)
