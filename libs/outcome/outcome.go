@@ -54,6 +54,7 @@ const (
 	ReasonAccept       = "NOT_ACCEPTABLE"
 	ReasonMethod       = "METHOD_NOT_ALLOWED"
 	ReasonBodyTooLarge = "BODY_TOO_LARGE"
+	ReasonAnswer       = "ANSWER_TOO_LARGE"
 	ReasonStalled      = "BODY_STALLED"
 	ReasonUnprocessed  = "RESOURCE_INVALID"
 )
@@ -71,6 +72,7 @@ var ofReason = map[string]struct {
 	ReasonAccept:       {http.StatusNotAcceptable, "not-supported"},
 	ReasonMethod:       {http.StatusMethodNotAllowed, "not-supported"},
 	ReasonBodyTooLarge: {http.StatusRequestEntityTooLarge, "too-long"},
+	ReasonAnswer:       {http.StatusRequestEntityTooLarge, "too-long"},
 	ReasonStalled:      {http.StatusRequestTimeout, "timeout"},
 	ReasonUnprocessed:  {http.StatusUnprocessableEntity, "invariant"},
 }

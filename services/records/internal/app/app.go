@@ -148,7 +148,7 @@ func New(ctx context.Context, s Settings, o Options) (*App, error) {
 func (a *App) serveFHIR(ctx context.Context, s FHIR, charts *chart.Chart, generations *index.Generations, now func() time.Time) error {
 	service := fhirapi.New(fhirapi.Options{
 		Store: interact.New(a.access, a.keys, charts, generations, now), Chart: charts, Engine: a.search,
-		Exports: bulk.New(a.access, charts, s.Export, now), Base: s.Base, Now: now,
+		Exports: bulk.New(a.access, charts, s.Export, now), Base: s.Base, Now: now, Over: a.watch.Over,
 	})
 	recordsv1.RegisterFhirServiceServer(a.Server, service)
 	return a.Server.ServeHTTP(ctx, s.Listen, fhirapi.Handler(service, a.Server, s.Limits))

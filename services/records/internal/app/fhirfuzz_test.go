@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,10 @@ func FuzzFHIR(f *testing.F) {
 		{"PATCH", "/DocumentReference/{note}", `[{"op":"move","from":"/a","path":"/a/b"}]`, "application/json-patch+json", "", `"-1"`},
 		{"DELETE", "/Patient/x", "", "", "", `W/"0"`}, {"OPTIONS", "/", ""}, {"POST", "", `{"resourceType":"Bundle","type":"transaction"}`, fhirType},
 		{"POST", "", entry + `GET","url":"Patient/{patient}"}},{"request":{"method":"PUT","url":"//%"}}]}`, fhirType},
+		{"POST", "", reads("batch", slices.Repeat([]string{"Patient/{patient}", "DocumentReference/{note}"}, 20)...), fhirType},
+		{"POST", "", reads("transaction", slices.Repeat([]string{"DocumentReference/{note}/_history/1"}, 20)...), fhirType},
+		{"PATCH", "/DocumentReference/{note}", `[` + strings.Repeat(`{"op":"copy","from":"/content","path":"/content/0/x"},`, 20) + `{"op":"remove","path":"/x"}]`, "application/json-patch+json", "", `W/"1"`},
+		{"POST", "/Patient/_search", strings.Repeat("birthdate=1980-02-29&", 70) + strings.Repeat("family=a&", 50) + strings.Repeat("given=b&", 48), "application/x-www-form-urlencoded"},
 		{"POST", "", entry + `PATCH","url":"Patient/{patient}","ifMatch":"x"},"resource":{"resourceType":"Binary","data":"W10="}}]}`, fhirType},
 	} {
 		seed = append(seed, make([]string, 3+len(fuzzedHeaders)-len(seed))...)

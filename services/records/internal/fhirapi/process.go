@@ -27,8 +27,9 @@ func (s *Service) Process(ctx context.Context, r *recordsv1.FhirServiceProcessRe
 	}
 	answers := make([]reply, len(entries))
 	if kind == "batch" {
+		b := newBudget()
 		for i, e := range entries {
-			answers[i] = s.single(ctx, e)
+			answers[i] = s.single(ctx, e, b)
 		}
 	} else {
 		for try := 0; try == 0 || errors.Is(err, interact.ErrExists) && try <= conditionTries; try++ {
@@ -80,13 +81,19 @@ func permitted(ctx context.Context, e entry) error {
 }
 
 // single carries out one entry of a batch.
-func (s *Service) single(ctx context.Context, e entry) reply {
+func (s *Service) single(ctx context.Context, e entry, b *budget) reply {
 	out := reply{method: e.method, err: e.problem}
 	if out.err == nil {
 		out.err = permitted(ctx, e)
 	}
 	if out.err == nil {
+		out.err = b.admit(ctx, e, s.Over)
+	}
+	if out.err == nil {
 		out.FhirAnswer, out.err = s.one(ctx, e)
+	}
+	if out.err == nil {
+		out.err = b.take(e, out.FhirAnswer)
 	}
 	if out.err != nil {
 		// Some refusals have an event already; two tell no more than one.
@@ -149,10 +156,15 @@ func (s *Service) together(ctx context.Context, entries []entry) ([]reply, error
 	for i, d := range done {
 		answers[where[i]].FhirAnswer = stored(entries[where[i]].method, d)
 	}
-	// The changes stand by now: a read that fails is the failure of its entry alone.
+	// The changes stand by now: a read that fails is the failure of its entry alone. Where there are none,
+	// reads that have no room are refused together.
+	b := newBudget()
 	for i, e := range entries {
-		if e.method == http.MethodGet {
-			answers[i] = s.single(ctx, e)
+		if e.method != http.MethodGet {
+			continue
+		}
+		if answers[i] = s.single(ctx, e, b); len(changes) == 0 && errors.Is(answers[i].err, errAnswerFull) {
+			return nil, &interact.EntryError{Index: i, Err: errAnswerFull}
 		}
 	}
 	return answers, nil

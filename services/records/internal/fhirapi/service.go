@@ -33,6 +33,8 @@ type Options struct {
 	// Base is the URL that clients know: https://…/fhir/R4.
 	Base string
 	Now  func() time.Time
+	// Over tells, between the entries of a bundle, why the caller gets no more (watch.Watch.Over).
+	Over func(context.Context) error
 }
 
 // Service implements FhirService.

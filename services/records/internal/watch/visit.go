@@ -53,6 +53,13 @@ func (v *visit) open() []uuid.UUID {
 	return slices.Clone(v.reports)
 }
 
+// over reports whether the account is frozen.
+func (v *visit) over() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.frozen
+}
+
 // close notes that the reports are dealt with; where one had committed, the account is frozen.
 func (v *visit) close(reports []uuid.UUID, frozen bool) {
 	v.mu.Lock()
@@ -179,5 +186,17 @@ func (w *Watch) Leave(ctx context.Context) error {
 		return errAway
 	}
 	v.close(reports, frozen)
+	return nil
+}
+
+// Over is asked between the parts of one call. After a touch the account is frozen at once, and
+// what is left of the call gets the answer that a next call would get, as if each part came alone.
+func (w *Watch) Over(ctx context.Context) error {
+	if err := w.Leave(ctx); err != nil {
+		return err
+	}
+	if v := visitOf(ctx); v != nil && v.over() {
+		return errSession
+	}
 	return nil
 }
