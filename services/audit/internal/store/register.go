@@ -141,23 +141,31 @@ const mostEvidence = 1_000_000
 // EvidenceFlaw says why entries cannot be evidence of a practice's incident: the field of a range that is wrong and
 // what is wrong with it, both "" where nothing is.
 func (s *Store) EvidenceFlaw(ctx context.Context, practice uuid.UUID, r Range) (field, flaw string, err error) {
-	if r.From > r.To {
-		return "to_seq", "must not be smaller than from_seq", nil
-	}
 	end, err := s.End(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", "", err
-	case r.To >= end:
-		return "to_seq", "the log has no such entry yet", nil
-	case r.To-r.From >= mostEvidence:
-		return "to_seq", fmt.Sprintf("a range spans at most %d numbers: attach several", mostEvidence), nil
+	}
+	if flaw := r.flaw(end); flaw != "" {
+		return "to_seq", flaw, nil
 	}
 	found, err := s.HasEntry(ctx, practice, r)
 	if err == nil && !found {
 		return "from_seq", "your practice has no entry from there to to_seq", nil
 	}
 	return "", "", err
+}
+
+// flaw says what is wrong with the end of a range in a log of so many entries.
+func (r Range) flaw(end int64) string {
+	switch {
+	case r.From > r.To:
+		return "must not be smaller than from_seq"
+	case r.To >= end:
+		return "the log has no such entry yet"
+	case r.To-r.From >= mostEvidence:
+		return fmt.Sprintf("a range spans at most %d numbers: attach several", mostEvidence)
+	}
+	return ""
 }
 
 // HasEntry reports whether the practice has an entry in the range.
