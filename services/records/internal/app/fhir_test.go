@@ -513,5 +513,13 @@ func TestFHIREverythingPages(t *testing.T) {
 	require.Equal(t, 3, pages)
 	only := h.fhir(u, "GET", "/Patient/"+patient+"/$everything?_type=Patient&_since=2020-01-01T00:00:00Z", "")
 	require.EqualValues(t, 1, only.get("entry.#").Int())
+	for asked, named := range map[string]string{
+		"Observatoin": "Observatoin", "Patient,Nonsense": "Nonsense", "Organization": "Organization", "StoredFile": "StoredFile",
+	} {
+		got := h.fhir(u, "GET", "/Patient/"+patient+"/$everything?_type="+asked, "")
+		require.Equal(t, 400, got.status, asked)
+		require.Equal(t, "TYPE_UNKNOWN", got.reason())
+		require.Contains(t, got.get("issue.0.diagnostics").String()+got.get("issue.0.details.text").String(), named+" in _type")
+	}
 	require.Zero(t, h.fhir(u, "GET", "/Patient/"+patient+"/$everything?_since=2999-01-01T00:00:00Z", "").get("entry.#").Int())
 }

@@ -100,7 +100,10 @@ func (s *Service) Everything(ctx context.Context, r *recordsv1.FhirServiceEveryt
 	if err != nil {
 		return nil, err
 	}
-	types, left := s.walkable(ctx, r.GetTypes())
+	types, left, err := s.walkable(ctx, r.GetTypes())
+	if err != nil {
+		return nil, err
+	}
 	walk := interact.Walk{Types: types, Since: r.GetSince().AsTime(), Count: int(r.GetCount()), Bytes: everythingBytes}
 	if walk.Count == 0 {
 		walk.Count = everythingCount
@@ -140,19 +143,34 @@ var compartment = sync.OnceValue(func() []string {
 })
 
 // walkable are the types of a chart that were asked for and that the caller may read, and
-// whether some were left out.
-func (s *Service) walkable(ctx context.Context, asked string) (types []string, left bool) {
+// whether some were left out. A type that no chart holds is refused: left out, it would look like one of which there is nothing.
+func (s *Service) walkable(ctx context.Context, asked string) (types []string, left bool, err error) {
+	wanted := compartment()
+	if asked != "" {
+		wanted = strings.Split(asked, ",")
+	}
+	for _, t := range wanted {
+		if !slices.Contains(compartment(), t) {
+			return nil, false, unwalkable(t)
+		}
+	}
 	types = []string{}
 	for _, t := range compartment() {
 		switch {
-		case asked != "" && !slices.Contains(strings.Split(asked, ","), t):
+		case !slices.Contains(wanted, t):
 		case policy.CheckRead(caller.ViewOf(ctx), t) != nil:
 			left = true
 		default:
 			types = append(types, t)
 		}
 	}
-	return types, left
+	return types, left, nil
+}
+
+// unwalkable names the type that is refused: by the proto file it is a word of letters.
+func unwalkable(resourceType string) error {
+	return errs.New(errs.KindInvalid, "TYPE_UNKNOWN", resourceType+" in _type is no resource type that a chart holds.").
+		WithField("_type", "must name types of the patient compartment, with commas between them")
 }
 
 // A cursor is version, time, id and type, in base64url. It is no secret and grants
