@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -125,6 +126,53 @@ func (s *terminal) verifyAll(t *testing.T, command string) {
 	key := filepath.Join(s.place.Checkpoints(), "verifier.key")
 	out := s.must(t, strings.NewReplacer("verifier.key", key, "COPIES", s.place.Checkpoints()).Replace(command))
 	require.Contains(t, out, "the log is whole")
+}
+
+// trusting spells where a local stack keeps what a verifier trusts.
+func (s *terminal) trusting(command string) string {
+	return strings.NewReplacer("--key verifier.key", "--key "+filepath.Join(s.place.Checkpoints(), "verifier.key"), "COPIES", s.place.Checkpoints(),
+		"https://carekeep.example:8443", "https://127.0.0.1:8443 --ca .data/ca/ca.crt", "verify.yaml", s.place.ConfigFile("audit-verify")).Replace(command)
+}
+
+func (s *terminal) verifyLive(t *testing.T, command string) {
+	require.Contains(t, s.must(t, s.trusting(command)), "verified now")
+}
+
+func (s *terminal) verifyDatabase(t *testing.T, command string) {
+	require.Contains(t, s.must(t, s.trusting(command)), "the log is whole")
+}
+
+// detects asks for the rules, what they found, and what a file with one rule less would have found.
+func (s *terminal) detects(t *testing.T, command string) {
+	s.as(t, seed.Admin)
+	require.NoError(t, os.WriteFile(filepath.Join(s.home, "rules.yaml"), []byte("version: 1\nwithout: [NEW_NETWORK]\n"), 0o600))
+	out := s.must(t, command)
+	if strings.HasSuffix(command, "rules list") {
+		require.Contains(t, out, "SNOOPING")
+	}
+}
+
+var incidentName = regexp.MustCompile(`incidents/[0-9a-f-]{36}`)
+
+// handles leads one incident as far as the documents do; it cannot be closed so early, and the refusal says why.
+func (s *terminal) handles(t *testing.T, command string) {
+	s.as(t, seed.Admin)
+	if s.incident == "" && !strings.Contains(command, "incidents open") {
+		s.handles(t, "carekeep incidents open --severity high")
+	}
+	command = strings.NewReplacer("incidents/…", s.incident, "users/…", "users/0194c9a0-0000-7000-8000-000000000051",
+		"2027-01-31", time.Now().AddDate(0, 1, 0).Format(time.DateOnly)).Replace(command)
+	out, errs, err := s.run(t, "A laptop was stolen\n", command)
+	if strings.Contains(command, "incidents close") {
+		require.Error(t, err)
+		require.Contains(t, errs, "phase")
+		return
+	}
+	require.NoError(t, err, "%s\n%s%s", command, out, errs)
+	if strings.Contains(command, "incidents open") {
+		s.incident = incidentName.FindString(out)
+		require.NotEmpty(t, s.incident, out)
+	}
 }
 
 // keeps looks at what decides how long records are kept; nothing of the demonstration's is destroyed.

@@ -49,6 +49,10 @@ var rows = []row{
 	{like: `(?:\.bin/)?carekeep audit export --out log\.jsonl`, do: (*terminal).export},
 	{like: `(?:\.bin/)?carekeep audit verify --key \S*verifier\.key log\.jsonl`, do: (*terminal).verify},
 	{like: `carekeep (?:holds list|retention show|retention purge --dry-run|erasures list|certificate keys)`, do: (*terminal).keeps},
+	{like: `carekeep audit verify --key verifier\.key --live \S+`, do: (*terminal).verifyLive},
+	{like: `carekeep audit verify --key verifier\.key --checkpoints COPIES --database verify\.yaml`, do: (*terminal).verifyDatabase},
+	{like: `carekeep audit (?:detections list --rule SNOOPING|rules list|rules test rules\.yaml --from 168h)`, do: (*terminal).detects},
+	{like: `carekeep incidents (?:open|take|phase|action|close) .*`, do: (*terminal).handles},
 	{like: `carekeep backup create`, do: (*terminal).backup},
 	{like: `(?:\.bin/)?carekeep sign-out`, do: (*terminal).signsOut, last: true},
 }

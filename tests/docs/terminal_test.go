@@ -43,6 +43,8 @@ type terminal struct {
 	ended  chan error
 	place  *stack.Place
 	people *seed.Credentials
+	// incident is the one that the documents' commands lead through its phases.
+	incident string
 }
 
 // screen collects what a program prints while it runs.
