@@ -32,6 +32,9 @@ type Source struct {
 	mu      sync.Mutex
 	checked time.Time
 	stamp   [3]stamp
+	// settled is false while a file was written so shortly before it was read that another write
+	// could have the same time: it is then read once more.
+	settled bool
 	svid    *x509svid.SVID
 	bundle  *x509bundle.Bundle
 }
@@ -62,7 +65,7 @@ func load(files Files, log *slog.Logger, now func() time.Time) (*Source, error) 
 	if err := s.read(); err != nil {
 		return nil, err
 	}
-	s.stamp, s.checked = stamp, now()
+	s.note(stamp, now())
 	return s, nil
 }
 
@@ -106,7 +109,7 @@ func (s *Source) fresh() (*x509svid.SVID, *x509bundle.Bundle) {
 	}
 	s.checked = now
 	stamp, err := s.stamps()
-	if err == nil && stamp == s.stamp {
+	if err == nil && stamp == s.stamp && s.settled {
 		return s.svid, s.bundle
 	}
 	if err == nil {
@@ -116,7 +119,11 @@ func (s *Source) fresh() (*x509svid.SVID, *x509bundle.Bundle) {
 		s.log.Error("certificate files changed and are unusable; the last good ones stay in use", "error", err)
 		return s.svid, s.bundle
 	}
-	s.stamp = stamp
+	same := stamp == s.stamp
+	s.note(stamp, now)
+	if same {
+		return s.svid, s.bundle
+	}
 	s.log.Info("certificate files read again", "id", s.svid.ID.String(), "expires", s.svid.Certificates[0].NotAfter)
 	return s.svid, s.bundle
 }
@@ -138,6 +145,14 @@ func (s *Source) read() error {
 	}
 	s.svid, s.bundle = svid, bundle
 	return nil
+}
+
+// note remembers what was read and when. File systems tell times to some milliseconds.
+func (s *Source) note(read [3]stamp, now time.Time) {
+	s.stamp, s.checked, s.settled = read, now, true
+	for _, f := range read {
+		s.settled = s.settled && now.Sub(f.modified) > recheck
+	}
 }
 
 func (s *Source) stamps() (found [3]stamp, err error) {
