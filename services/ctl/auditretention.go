@@ -158,17 +158,9 @@ type releaseLogHold struct {
 
 // Run releases a hold.
 func (c *releaseLogHold) Run(ctx context.Context, t *terminal) error {
-	id, err := idOf("logHolds", c.Name)
-	if err != nil {
-		return err
-	}
-	client, err := c.client(t)
-	if err != nil {
-		return err
-	}
 	var hold auditv1.LogHold
-	if err := client.Call(ctx, http.MethodPost, "/v1/logHolds/"+id+":release", &auditv1.ReleaseLogHoldRequest{}, &hold); err != nil {
-		return fmt.Errorf("release the hold on the log: %w", err)
+	if err := c.act(ctx, t, "release the hold on the log", "logHolds", c.Name, "release", &auditv1.ReleaseLogHoldRequest{}, &hold); err != nil {
+		return err
 	}
 	return c.printLogHolds(t, []*auditv1.LogHold{&hold})
 }

@@ -151,17 +151,9 @@ type containApprove struct {
 
 // Run approves.
 func (c *containApprove) Run(ctx context.Context, t *terminal) error {
-	id, err := idOf("containments", c.Name)
-	if err != nil {
-		return err
-	}
-	client, err := c.client(t)
-	if err != nil {
-		return err
-	}
 	var done authv1.Containment
-	if err := client.Call(ctx, http.MethodPost, "/v1/containments/"+id+":approve", &authv1.ApproveContainmentRequest{}, &done); err != nil {
-		return fmt.Errorf("approve: %w", err)
+	if err := c.act(ctx, t, "approve", "containments", c.Name, "approve", &authv1.ApproveContainmentRequest{}, &done); err != nil {
+		return err
 	}
 	return c.printContainments(t, []*authv1.Containment{&done})
 }

@@ -115,17 +115,9 @@ type releaseHold struct {
 
 // Run releases a hold.
 func (c *releaseHold) Run(ctx context.Context, t *terminal) error {
-	id, err := idOf("legalHolds", c.Name)
-	if err != nil {
-		return err
-	}
-	client, err := c.client(t)
-	if err != nil {
-		return err
-	}
 	var hold recordsv1.LegalHold
-	if err := client.Call(ctx, http.MethodPost, "/v1/legalHolds/"+id+":release", &recordsv1.ReleaseLegalHoldRequest{}, &hold); err != nil {
-		return fmt.Errorf("release the hold: %w", err)
+	if err := c.act(ctx, t, "release the hold", "legalHolds", c.Name, "release", &recordsv1.ReleaseLegalHoldRequest{}, &hold); err != nil {
+		return err
 	}
 	return c.print(t, []*recordsv1.LegalHold{&hold})
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	authv1 "github.com/carekeep/carekeep/gen/carekeep/auth/v1"
 	"github.com/carekeep/carekeep/services/ctl/internal/rest"
 	"github.com/carekeep/carekeep/services/ctl/internal/session"
@@ -25,6 +27,22 @@ func (k kept) file() (string, error) {
 		return k.Session, nil
 	}
 	return session.File()
+}
+
+// act does what a verb says with the one thing that a command names, and reads what it is then. doing begins the error of a refusal.
+func (k kept) act(ctx context.Context, t *terminal, doing, collection, name, verb string, request, answer proto.Message) error {
+	id, err := idOf(collection, name)
+	if err != nil {
+		return err
+	}
+	client, err := k.client(t)
+	if err != nil {
+		return err
+	}
+	if err := client.Call(ctx, http.MethodPost, "/v1/"+collection+"/"+id+":"+verb, request, answer); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
 }
 
 // client is a client with the session of whoever is signed in.

@@ -10,7 +10,7 @@ import (
 
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/calendar"
-	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/services/audit/internal/rounds"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 )
 
@@ -38,21 +38,7 @@ const (
 
 // Run sweeps until ctx ends, on the replica that writes the log.
 func (x *Breaches) Run(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if !x.Leading() {
-			continue
-		}
-		if err := x.Sweep(ctx); err != nil && ctx.Err() == nil {
-			x.Log.WarnContext(ctx, "breaches were not swept; trying again", telemetry.KeyError, err.Error())
-		}
-	}
+	rounds.Rounds{Every: sweepEvery, Leading: x.Leading, Log: x.Log, Failed: "breaches were not swept; trying again"}.Run(ctx, x.Sweep)
 }
 
 // Sweep reports every deadline that comes near or has passed since, once.

@@ -13,6 +13,7 @@ import (
 	auditv1 "github.com/carekeep/carekeep/gen/carekeep/audit/v1"
 	"github.com/carekeep/carekeep/libs/errs"
 	"github.com/carekeep/carekeep/libs/telemetry"
+	"github.com/carekeep/carekeep/services/audit/internal/rounds"
 	"github.com/carekeep/carekeep/services/audit/internal/store"
 )
 
@@ -41,21 +42,7 @@ type Level struct {
 
 // Run sweeps until ctx ends, on the replica that writes the log.
 func (x *Incidents) Run(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if !x.Leading() {
-			continue
-		}
-		if err := x.Sweep(ctx); err != nil && ctx.Err() == nil {
-			x.Log.WarnContext(ctx, "incidents were not swept; trying again", telemetry.KeyError, err.Error())
-		}
-	}
+	rounds.Rounds{Every: sweepEvery, Leading: x.Leading, Log: x.Log, Failed: "incidents were not swept; trying again"}.Run(ctx, x.Sweep)
 }
 
 // Sweep opens incidents for new critical alerts, reports every clock that has run out since, and

@@ -7,8 +7,8 @@ import (
 
 	accessv1 "github.com/carekeep/carekeep/gen/carekeep/access/v1"
 	"github.com/carekeep/carekeep/libs/evidence"
-	"github.com/carekeep/carekeep/libs/telemetry"
 	"github.com/carekeep/carekeep/services/audit/internal/appender"
+	"github.com/carekeep/carekeep/services/audit/internal/rounds"
 )
 
 const (
@@ -22,21 +22,7 @@ const (
 
 // Run watches until ctx ends, where this replica leads.
 func (r *Reviews) Run(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if !r.Leading() {
-			continue
-		}
-		if err := r.Watch(ctx); err != nil && ctx.Err() == nil {
-			r.Log.WarnContext(ctx, "it is not known which reviews of the log are due; trying again", telemetry.KeyError, err.Error())
-		}
-	}
+	rounds.Rounds{Every: watchEvery, Leading: r.Leading, Log: r.Log, Failed: "it is not known which reviews of the log are due; trying again"}.Run(ctx, r.Watch)
 }
 
 // Watch raises an alert for each practice that has gone without a review for too long; again
